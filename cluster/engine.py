@@ -1,0 +1,27 @@
+"""The seam: units of work in, reports out. Above it there is no Ray; below it no operator's meaning."""
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from cluster.work import Report, Work
+from operators.contract import Needs
+
+SMALL = 2000  # rows; steps below it that load no model run on the driver: a worker costs more
+
+
+class Engine(Protocol):
+    """Where work is done."""
+
+    def run(self, work: Sequence[Work], needs: Needs) -> Iterator[Report]:
+        """Do all of it, in any order; one report a unit."""
+        ...
+
+    def close(self) -> None:
+        """End the workers."""
+        ...
+
+
+def is_small(work: Sequence[Work]) -> bool:
+    """Whether the driver does this itself: few rows, and no model to load."""
+    models = any('"kind"' in ref for w in work for ref in w.using.values())
+    return not models and sum(w.rows for w in work) < SMALL

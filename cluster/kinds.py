@@ -1,0 +1,196 @@
+"""How each kind of work is done: scan and gather for sources, map, exchange and bucket for groups,
+fold for builds, cross and merge for crosses. Each returns the commit record of its part.
+"""  # noqa: D205
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cluster.reuse import apply_with_reuse
+from cluster.work import Job
+from operators.columns import buckets, put
+from operators.contract import REJECTS, ROW, ContractError, Item, Outcome, account, apply, check_columns, numbered
+
+HIDDEN = ("_key", "_ord", ROW)
+NAMES = ("doc_id", "passage_id", "query_id", "source", "source_id")  # what a reject is found by
+
+
+def select(job: Job, name: str) -> pa.Table:
+    """Read the columns of an input part that the operator reads or that pass through."""
+    wanted = job.work.keep
+    if wanted is not None:
+        wanted = list(dict.fromkeys([*wanted, *job.op.columns_read(job.params)]))
+    with job.store.parquet(name) as file:
+        have = [c for c in file.schema_arrow.names if c not in HIDDEN]
+        return file.read(columns=have if wanted is None else [c for c in have if c in wanted])
+
+
+def write(job: Job, table: pa.Table, source: pa.Table, outcome: Outcome, rows_in: int) -> dict[str, Any]:
+    """Write a part and its rejects; ``source`` holds the rows that rejects point into."""
+    if job.op.closed:
+        table = table.select([*job.op.columns_written(job.params)])
+    elif job.work.keep is not None:
+        reads = set(job.op.columns_read(job.params)) - set(job.work.keep) - set(job.op.columns_written(job.params))
+        table = table.drop_columns([c for c in table.column_names if c in reads])
+    table = table.drop_columns([ROW]) if ROW in table.column_names else table
+    record = {"file": job.file("parts"), "schema": [[f.name, str(f.type)] for f in table.schema]}
+    record["sha256"], record["rows"] = job.store.write_table(record["file"], [table])
+    record |= {"rows_in": rows_in, "rejected": _tally(outcome.rejects)}
+    if len(outcome.rejects):
+        record["rejects"] = job.file("rejects")
+        record["rejects_sha256"], _ = job.store.write_table(record["rejects"], [_named(outcome.rejects, source)])
+    return record
+
+
+def _tally(rejects: pa.Table) -> dict[str, int]:
+    counts = pc.value_counts(rejects["reason"])
+    return {c["values"].as_py(): c["counts"].as_py() for c in counts}
+
+
+def _named(rejects: pa.Table, source: pa.Table) -> pa.Table:
+    at = rejects[ROW]
+    columns = {n: source[n].take(at) for n in (*NAMES, "_key") if n in source.column_names}
+    return pa.table({**columns, "reason": rejects["reason"], "value": rejects["value"]})
+
+
+def do_map(job: Job) -> dict[str, Any]:
+    """One part in, one part out; rows stored under the same recipe are taken over."""
+    table = select(job, job.work.inputs[0])
+    outcome, keyed, reused = apply_with_reuse(job, table)
+    return {**write(job, outcome.table, keyed, outcome, len(table)), "reused": reused}
+
+
+def do_scan(job: Job) -> dict[str, Any]:
+    """Read one item of a source into a file with one row group a bucket."""
+    outcomes: Iterator[Outcome] = job.op(Item(**job.work.inputs[0]), job.params)
+    seen, tables, rejects = 0, [], []
+    for outcome in outcomes:
+        check_columns(outcome.table, job.op.columns_written(job.params), f"{job.op.name} writes")
+        if outcome.seen != len(outcome.table) + len(outcome.rejects):
+            raise ContractError(f"{job.op.name}: {outcome.seen} records seen, not as many in rows and rejects")
+        seen += outcome.seen
+        tables.append(outcome.table)
+        rejects.append(outcome.rejects)
+    schema = pa.schema(list(job.op.columns_written(job.params).items()))
+    table = pa.concat_tables([schema.empty_table(), *(t.select(schema.names) for t in tables)])
+    record = _scatter(job, table, buckets(table[job.op.key_of(job.params)], job.work.buckets))
+    bad = pa.concat_tables([REJECTS.empty_table(), *rejects])
+    record |= {"rows_in": seen, "rejected": _tally(bad)}
+    if len(bad):
+        named = bad.append_column("source_id", pc.cast(bad[ROW], pa.string())).drop_columns([ROW])
+        name = pa.array([job.work.inputs[0]["name"]] * len(bad), pa.string())
+        record["rejects"] = job.file("rejects")
+        record["rejects_sha256"], _ = job.store.write_table(record["rejects"], [put(named, "source", name)])
+    return record
+
+
+def do_exchange(job: Job) -> dict[str, Any]:
+    """Cut one part anew by the group's key: one row group a bucket."""
+    table = select(job, job.work.inputs[0])
+    key = table[job.op.key_of(job.params)]
+    if job.op.width is None:
+        where = buckets(key, job.work.buckets)
+    else:
+        where = key.to_numpy() // job.op.width(job.params)
+    return {**_scatter(job, table, where), "rows_in": len(table), "rejected": {}}
+
+
+def _scatter(job: Job, table: pa.Table, where: Any) -> dict[str, Any]:
+    order = np.argsort(where, kind="stable")
+    table, where = table.take(pa.array(order)), where[order]
+    found, starts = np.unique(where, return_index=True)
+    ends = [*starts[1:], len(table)][: len(starts)]
+    cuts = [table.slice(a, b - a) for a, b in zip(starts, ends, strict=True)]
+    record: dict[str, Any] = {"file": job.file("exchange"), "groups": [int(b) for b in found]}
+    record["sha256"], record["rows"] = job.store.write_table(record["file"], cuts or [table])
+    return record
+
+
+def _bucket(job: Job) -> pa.Table:
+    """This bucket's row groups out of every exchange file, in the order of those."""
+    tables = []
+    for name, group in job.work.inputs:
+        with job.store.parquet(name) as file:
+            tables.append(file.read_row_group(group) if group >= 0 else file.schema_arrow.empty_table())
+    return pa.concat_tables(tables).combine_chunks()
+
+
+def do_gather(job: Job) -> dict[str, Any]:
+    """A source's bucket, sorted by id, then source and the user's own id, whatever the order of files."""
+    table = _bucket(job)
+    by = [job.op.key_of(job.params), *(c for c in ("source", "source_id") if c in table.column_names)]
+    table = numbered(table)
+    table = table.sort_by([(c, "ascending") for c in [*by, ROW]])
+    return write(job, table, table, Outcome(table), len(table))
+
+
+def do_bucket(job: Job) -> dict[str, Any]:
+    """A group's bucket, sorted by key, given to the operator whole."""
+    table = numbered(_bucket(job))
+    table = table.sort_by([(job.op.key_of(job.params), "ascending"), (ROW, "ascending")]).combine_chunks()
+    outcome = apply(job.op, table, job.params, **job.used)
+    return write(job, outcome.table, table, outcome, len(table))
+
+
+def do_fold(job: Job) -> dict[str, Any]:
+    """Feed every part, in id order, to a build; keep its artifact."""
+    fold, rows = job.op(job.params, **job.used), 0
+    reads = job.op.columns_read(job.params)
+    for turn in range(job.op.passes):
+        rows = 0
+        for name in job.work.inputs:
+            table = job.store.read_table(name, list(reads))
+            check_columns(table, reads, f"{job.op.name} reads")
+            fold.add(table, turn)
+            rows += len(table)
+    folder = Path(tempfile.mkdtemp(prefix="pithead-"))
+    try:
+        fold.finish().save(folder)
+        home = job.file("artifact", "")
+        files = job.store.save_folder(folder, home)
+    finally:
+        shutil.rmtree(folder)
+    return {"file": home, "files": files, "rows": 0, "rows_in": rows, "rejected": {}, "sha256": ""}
+
+
+def do_cross(job: Job) -> dict[str, Any]:
+    """A block of the left against a range of the right; the top-k runs inside."""
+    left = numbered(select(job, job.work.inputs[0]))
+    partial = None
+    for name in job.work.against:
+        right = job.store.read_table(name, list(job.op.against))
+        check_columns(right, job.op.against, f"{job.op.name} reads against")
+        found = job.op(left, right, job.params, **job.used)
+        assert job.op.merge is not None
+        partial = found if partial is None else job.op.merge([partial, found], job.params)
+    record: dict[str, Any] = {"file": job.file("partial"), "rows_in": len(left), "rejected": {}}
+    record["sha256"], record["rows"] = job.store.write_table(record["file"], [partial])
+    return record
+
+
+def do_merge(job: Job) -> dict[str, Any]:
+    """Merge the partials of a left part and add their columns to its rows."""
+    assert job.op.merge is not None
+    left = numbered(select(job, job.work.inputs[0]))
+    partial = job.store.read_table(job.work.inputs[1])
+    for name in job.work.inputs[2:]:
+        partial = job.op.merge([partial, job.store.read_table(name)], job.params)
+    partial = job.op.merge([partial], job.params).sort_by(ROW)
+    table = left
+    for name in job.op.columns_written(job.params):
+        table = put(table, name, partial[name])
+    check_columns(table, job.op.columns_written(job.params), f"{job.op.name} writes")
+    account(job.op, len(left), Outcome(table))
+    return write(job, table, left, Outcome(table), len(left))
+
+
+DO: dict[str, Callable[[Job], dict[str, Any]]] = {
+    "map": do_map, "scan": do_scan, "gather": do_gather, "exchange": do_exchange,
+    "bucket": do_bucket, "fold": do_fold, "cross": do_cross, "merge": do_merge,
+}  # fmt: skip

@@ -1,0 +1,114 @@
+"""Work on this machine, in worker processes that live for the run and hold their models."""
+
+import json
+import os
+import selectors
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from cluster.engine import is_small
+from cluster.work import ATTEMPTS, Report, Work, encode, execute
+from cluster.worker import THREADS
+from operators.contract import Needs
+
+ROOT = str(Path(__file__).parent.parent)
+
+
+class Worker:
+    """One process, and the work that it holds."""
+
+    def __init__(self) -> None:
+        path = os.pathsep.join([ROOT, *filter(None, [os.environ.get("PYTHONPATH")])])
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "cluster.worker"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env={**os.environ, **THREADS, "PYTHONPATH": path},
+        )  # fmt: skip
+        self.work: Work | None = None
+
+    def start(self, work: Work) -> None:
+        """Send the work; a process that is dead already shows when it is read from."""
+        assert self.process.stdin
+        self.work = work
+        try:
+            self.process.stdin.write(encode(work) + "\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            pass
+
+    def finish(self) -> Report | None:
+        """The report, or None where the process died."""
+        assert self.process.stdout
+        line = self.process.stdout.readline()
+        return Report(**json.loads(line)) if line.endswith("\n") else None
+
+    def close(self) -> None:
+        """End the process."""
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe:
+                try:
+                    pipe.close()
+                except BrokenPipeError:
+                    pass
+
+
+class LocalEngine:
+    """A pool of worker processes; with 0 workers everything runs in this process."""
+
+    def __init__(self, workers: int = 0) -> None:
+        self.size = workers
+        self.pool: list[Worker] = []
+
+    def run(self, work: Sequence[Work], needs: Needs) -> Iterator[Report]:
+        """Do all of it; a part whose process died is tried again, three times in all."""
+        if self.size == 0 or is_small(work):
+            yield from map(execute, work)
+            return
+        while len(self.pool) < min(self.size, len(work)):
+            self.pool.append(Worker())
+        waiting, died = deque(work), dict.fromkeys((w.name for w in work), 0)
+        with selectors.DefaultSelector() as selector:
+            for worker in self.pool:
+                self._next(worker, waiting, selector)
+            while selector.get_map():
+                for key, _ in selector.select():
+                    worker = key.data
+                    item = worker.work
+                    selector.unregister(key.fileobj)
+                    report = worker.finish()
+                    if report is None:
+                        worker = self._replace(worker)
+                        died[item.name] += 1
+                        report = self._verdict(item, died[item.name], waiting)
+                    if report is not None:
+                        yield report
+                    self._next(worker, waiting, selector)
+
+    def _next(self, worker: Worker, waiting: deque[Work], selector: selectors.BaseSelector) -> None:
+        worker.work = None
+        if waiting:
+            worker.start(waiting.popleft())
+            assert worker.process.stdout
+            selector.register(worker.process.stdout, selectors.EVENT_READ, worker)
+
+    def _replace(self, dead: Worker) -> Worker:
+        dead.close()
+        self.pool[self.pool.index(dead)] = fresh = Worker()
+        return fresh
+
+    def _verdict(self, item: Work, deaths: int, waiting: deque[Work]) -> Report | None:
+        if deaths < ATTEMPTS:
+            waiting.append(item)
+            return None
+        return Report(item.name, "died", message=f"its process died {deaths} times")
+
+    def close(self) -> None:
+        """End the workers."""
+        for worker in self.pool:
+            worker.close()
+        self.pool.clear()

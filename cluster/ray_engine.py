@@ -1,0 +1,96 @@
+"""Work on Ray: Ray Data is the pool over part names, an actor lives for the step.
+
+Rows never enter Ray's object store: tables pass between steps as files, so a lost node loses nothing.
+Only this module and its neighbours in ``cluster/`` import ray, and only when they are asked for.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from cluster.engine import is_small
+from cluster.work import Report, Work, decode, encode, execute
+from cluster.worker import THREADS
+from operators.contract import InputError, Needs
+
+ROOT = str(Path(__file__).parent.parent)
+
+
+def alive_nodes() -> set[str]:
+    """The ids of the nodes that are still there: an attempt on a node that left does not count."""
+    import ray
+
+    return {n["NodeID"] for n in ray.nodes() if n["Alive"]}
+
+
+def do(row: dict[str, Any]) -> dict[str, Any]:
+    """Do one item on whichever node this runs."""
+    import ray
+
+    report = execute(decode(row["work"]), ray.get_runtime_context().get_node_id())
+    return {"report": json.dumps(asdict(report))}
+
+
+class Actor:
+    """Lives for a step, so that a model is loaded once."""
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Do one item."""
+        return do(row)
+
+
+class RayEngine:
+    """A pool of 1 to ``workers`` actors. Starts a local Ray bound to loopback unless given an address."""
+
+    def __init__(self, workers: int = 2, address: str = "") -> None:
+        self.workers, self.address = workers, address
+        self._started = False
+
+    def _start(self) -> None:
+        if self._started:
+            return
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+        try:
+            import ray
+            import ray.data
+        except ImportError as error:
+            raise InputError("engine ray: ray is not installed; pip install 'pithead[ray]'") from error
+        env = {"env_vars": {**THREADS, "PYTHONPATH": ROOT}}
+        if not ray.is_initialized():
+            if self.address:
+                ray.init(self.address, runtime_env=env, log_to_driver=False)
+            else:
+                # more logical CPUs than cores: Ray Data's own tasks need room beside the actors
+                ray.init(num_cpus=self.workers + 2, include_dashboard=False, runtime_env=env,
+                         log_to_driver=False, _node_ip_address="127.0.0.1", logging_level=logging.ERROR)  # fmt: skip
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        self._started = True
+
+    def run(self, work: Sequence[Work], needs: Needs) -> Iterator[Report]:
+        """Do all of it; small steps on the driver, the rest one item a block."""
+        if is_small(work):
+            yield from map(execute, work)
+            return
+        self._start()
+        import ray.data
+
+        items = ray.data.from_items([{"work": encode(w)} for w in work], override_num_blocks=len(work))
+        room: dict[str, Any] = {"num_gpus": needs.gpus} if needs.gpus else {"num_cpus": needs.cpus}
+        pool = (1, min(self.workers, len(work)))
+        done = items.map(Actor, concurrency=pool, **room)
+        for row in done.iter_rows():
+            yield Report(**json.loads(row["report"]))
+
+    def close(self) -> None:
+        """Leave Ray; a cluster that was there before stays."""
+        if self._started:
+            import ray
+
+            ray.shutdown()
+            self._started = False

@@ -1,0 +1,102 @@
+"""Row reuse for maps: what an earlier set of the same recipe holds is taken over, not computed.
+
+Every row of a part carries `_key`, a hash of the values that its operator read, and `_ord`, which of
+its parent's rows it is. Only written columns are taken over: what passes through comes from the
+input of today, so a renamed file or a new licence costs nothing.
+"""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from cluster.work import Job
+from operators.columns import id_pairs, put, row_keys
+from operators.contract import REJECTS, ROW, Outcome, apply, numbered
+
+
+def apply_with_reuse(job: Job, table: pa.Table) -> tuple[Outcome, pa.Table, int]:
+    """Apply a map: (outcome with `_key` and `_ord`, the input with `_key`, rows taken over)."""
+    keys = row_keys(table, sorted(job.op.columns_read(job.params)))
+    keyed = put(table, "_key", keys)
+    old, bad = _stored(job, keyed) if job.work.previous else (None, None)
+    mask = np.zeros(len(table), bool)
+    if old is not None and bad is not None:
+        mask = _isin(keys, old["_key"]) | _isin(keys, bad["_key"])
+    fresh = np.flatnonzero(~mask)
+    outcome = apply(job.op, table if not mask.any() else table.take(pa.array(fresh)), job.params, **job.used)
+    if mask.any():
+        outcome = _rebased(outcome, fresh)
+        taken = _taken(job, numbered(keyed), np.flatnonzero(mask), old, bad)
+        outcome = _interleave(outcome, taken)
+    result = outcome.table
+    result = put(result, "_key", keyed["_key"].take(result[ROW]))
+    rows = result[ROW].to_numpy()
+    starts = np.searchsorted(rows, rows, side="left")
+    result = put(result, "_ord", pa.array((np.arange(len(rows)) - starts).astype(np.int32)))
+    return Outcome(result, outcome.rejects), keyed, int(mask.sum())
+
+
+def _stored(job: Job, keyed: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """Earlier rows and rejects whose `_key` is asked for; the first parent of each key only."""
+    writes = [*job.op.columns_written(job.params)]
+    old, bad = [], []
+    for name in job.work.previous:
+        is_reject = "/rejects/" in name
+        with job.store.parquet(name) as file:
+            table = file.read(columns=["_key", "reason", "value"] if is_reject else ["_key", "_ord", *writes])
+        table = table.filter(pa.array(_isin(table["_key"], keyed["_key"])))
+        (bad if is_reject else old).append(table)
+    types = job.op.columns_written(job.params)
+    empty = pa.schema([("_key", pa.binary(16)), ("_ord", pa.int32()), *types.items()]).empty_table()
+    rows = _first_parents(pa.concat_tables([empty, *old]))
+    none = pa.schema([("_key", pa.binary(16)), ("reason", pa.string()), ("value", pa.string())]).empty_table()
+    return rows, pa.concat_tables([none, *bad])
+
+
+def _first_parents(rows: pa.Table) -> pa.Table:
+    if not len(rows):
+        return rows
+    pairs, order = id_pairs(rows["_key"]), rows["_ord"].to_numpy()
+    both = np.rec.fromarrays([pairs["hi"], pairs["lo"], order])
+    _, first = np.unique(both, return_index=True)  # sorted by key, then place
+    return rows.take(pa.array(first)).combine_chunks()
+
+
+def _taken(job: Job, keyed: pa.Table, rows: Any, old: Any, bad: Any) -> Outcome:
+    """The stored outcome of the input rows ``rows`` (K,), whose keys are all in old or bad."""
+    wanted = id_pairs(keyed["_key"])[rows]
+    have = id_pairs(old["_key"]) if len(old) else np.empty(0, wanted.dtype)
+    low, high = np.searchsorted(have, wanted, "left"), np.searchsorted(have, wanted, "right")
+    counts = high - low
+    parents = np.repeat(rows, counts)
+    picks = np.concatenate([np.arange(a, b) for a, b in zip(low, high, strict=True)] or [np.empty(0, int)])
+    table = keyed.drop_columns(["_key"]).take(pa.array(parents.astype(np.int64)))
+    chosen = old.take(pa.array(picks.astype(np.int64)))
+    for name in job.op.columns_written(job.params):
+        table = put(table, name, chosen[name])
+    table = put(table, ROW, pa.array(parents.astype(np.int32)))
+    lost = rows[counts == 0]
+    reasons = {k: (r, v) for k, r, v in zip(*(bad[c].to_pylist() for c in bad.column_names), strict=True)}
+    found = [reasons[k] for k in keyed["_key"].take(pa.array(lost)).to_pylist()]
+    columns = [lost.astype(np.int32), [f[0] for f in found], [f[1] for f in found]]
+    return Outcome(table, pa.table([pa.array(c, f.type) for c, f in zip(columns, REJECTS, strict=True)], REJECTS))
+
+
+def _rebased(outcome: Outcome, rows: Any) -> Outcome:
+    def move(table: pa.Table) -> pa.Table:
+        return put(table, ROW, pa.array(rows[table[ROW].to_numpy()].astype(np.int32)))
+
+    return Outcome(move(outcome.table), move(outcome.rejects))
+
+
+def _interleave(a: Outcome, b: Outcome) -> Outcome:
+    def merge(x: pa.Table, y: pa.Table) -> pa.Table:
+        both = pa.concat_tables([x, y.select(x.column_names)])
+        return both.take(pa.array(np.argsort(both[ROW].to_numpy(), kind="stable")))
+
+    return Outcome(merge(a.table, b.table), merge(a.rejects, b.rejects))
+
+
+def _isin(values: Any, among: Any) -> Any:
+    return np.isin(id_pairs(values), id_pairs(among)) if len(among) and len(values) else np.zeros(len(values), bool)

@@ -1,0 +1,207 @@
+"""The store: files below one root, on a local disk or any file system of pyarrow or fsspec.
+
+A part is written under a name with its attempt, one small record commits it, the manifest lists
+the winners. So no rename and no lock is needed to be right: a part that nobody committed is litter.
+"""
+
+import errno
+import hashlib
+import io
+import json
+import os
+import secrets
+import tempfile
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from operators.contract import InputError
+
+
+class Hashing(io.RawIOBase):
+    """A file that takes the sha256 of what is written, so that no part is read back for it."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner, self.digest = inner, hashlib.sha256()
+
+    def writable(self) -> bool:
+        """It only writes."""
+        return True
+
+    def write(self, data: Any) -> int:
+        """Hash and pass on."""
+        self.digest.update(data)
+        self.inner.write(data)
+        return len(data)
+
+    def close(self) -> None:
+        """Close the file below, once."""
+        if not self.closed:
+            self.inner.close()
+        super().close()
+
+
+class Store:
+    """Files by relative path. Made from its address, so that a worker can open it too."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        if "://" not in uri:
+            self.uri = os.path.abspath(os.path.expanduser(uri))
+        self.fs, self.root = _open(self.uri)
+
+    @property
+    def local(self) -> Path | None:
+        """The root as a folder, where it is one."""
+        return Path(self.root) if isinstance(self.fs, pafs.LocalFileSystem) else None
+
+    def path(self, name: str) -> str:
+        """The path of a file as its file system takes it."""
+        return f"{self.root}/{name}"
+
+    def exists(self, name: str) -> bool:
+        """Whether there is such a file or folder."""
+        return bool(self.fs.get_file_info(self.path(name)).type != pafs.FileType.NotFound)
+
+    def names(self, folder: str) -> list[str]:
+        """The names of the files directly below ``folder``, sorted; none where it is missing."""
+        found = self.fs.get_file_info(pafs.FileSelector(self.path(folder), allow_not_found=True))
+        return sorted(f.base_name for f in found)
+
+    def read(self, name: str) -> bytes:
+        """The whole file."""
+        with self.fs.open_input_stream(self.path(name)) as file:
+            return bytes(file.read())
+
+    def read_json(self, name: str) -> Any:
+        """The file as JSON; None where it is missing or was cut off while it was written."""
+        try:
+            return json.loads(self.read(name))
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def read_text(self, name: str) -> str:
+        """A small text file; empty where it is missing."""
+        return self.read(name).decode() if self.exists(name) else ""
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a small file, all or nothing."""
+        target = self.path(name)
+        self._make_folder(target)
+        if self.local is None:
+            with self.fs.open_output_stream(target) as file:
+                file.write(data)
+            return
+        aside = f"{target}.{secrets.token_hex(4)}.tmp"
+        with open(aside, "wb") as plain:
+            plain.write(data)
+        os.replace(aside, target)
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write JSON with sorted keys: equal values are equal bytes."""
+        self.write(name, (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode())
+
+    def create(self, name: str) -> Hashing:
+        """Open a new file for writing; its ``digest`` is the sha256 of what was written."""
+        target = self.path(name)
+        self._make_folder(target)
+        return Hashing(self.fs.open_output_stream(target))
+
+    def write_table(self, name: str, tables: Sequence[pa.Table]) -> tuple[str, int]:
+        """Write a parquet file with one row group a table; returns its sha256 and its rows."""
+        with self.create(name) as sink:
+            with pq.ParquetWriter(sink, tables[0].schema, compression="zstd") as writer:
+                for table in tables:
+                    writer.write_table(table, row_group_size=max(len(table), 1))
+            return sink.digest.hexdigest(), sum(map(len, tables))
+
+    def parquet(self, name: str) -> pq.ParquetFile:
+        """Open a parquet file to read row groups of it."""
+        return pq.ParquetFile(self.fs.open_input_file(self.path(name)), pre_buffer=True)
+
+    def read_table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """The table of one parquet file."""
+        with self.parquet(name) as file:
+            return file.read(columns=None if columns is None else list(columns))
+
+    def digest(self, name: str) -> str:
+        """The sha256 of a stored file."""
+        digest = hashlib.sha256()
+        with self.fs.open_input_stream(self.path(name)) as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+        return digest.hexdigest()
+
+    def remove(self, name: str) -> None:
+        """Remove a file or a folder; nothing happens where there is none."""
+        kind = self.fs.get_file_info(self.path(name)).type
+        if kind == pafs.FileType.Directory:
+            self.fs.delete_dir(self.path(name))
+        elif kind == pafs.FileType.File:
+            self.fs.delete_file(self.path(name))
+
+    def save_folder(self, source: Path, name: str) -> dict[str, str]:
+        """Copy a local folder's files into the store; returns ``{file: sha256}``."""
+        digests = {}
+        for path in sorted(p for p in source.rglob("*") if p.is_file()):
+            relative = path.relative_to(source).as_posix()
+            with path.open("rb") as file, self.create(f"{name}/{relative}") as sink:
+                while block := file.read(1 << 20):
+                    sink.write(block)
+                digests[relative] = sink.digest.hexdigest()
+        return digests
+
+    def fetch_folder(self, name: str) -> Path:
+        """The folder as a local one: itself on a local disk, else a copy held by this process."""
+        if self.local is not None:
+            return self.local / name
+        target = Path(self._copies.name) / name
+        for file in self.names(name) if not target.exists() else ():
+            target.mkdir(parents=True, exist_ok=True)
+            (target / file).write_bytes(self.read(f"{name}/{file}"))
+        return target
+
+    @cached_property
+    def _copies(self) -> tempfile.TemporaryDirectory[str]:
+        return tempfile.TemporaryDirectory(prefix="pithead-")
+
+    def _make_folder(self, target: str) -> None:
+        if self.local is not None:
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+        else:
+            self.fs.create_dir(os.path.dirname(target), recursive=True)
+
+    def check_writable(self) -> None:
+        """Raise `InputError` unless a file can be written and removed here."""
+        try:
+            self.write(".write-test", b"x" * 4096)
+            self.remove(".write-test")
+        except OSError as error:
+            raise InputError(f"store {self.uri}: {reason(error)}; give another with --store") from error
+
+
+def reason(error: OSError) -> str:
+    """What the operating system said, in words for a person."""
+    known = {errno.ENOSPC: "the disk is full", errno.EACCES: "it cannot be written (permission denied)"}
+    return known.get(error.errno or 0, f"it cannot be used ({error.strerror or error})")
+
+
+def _open(uri: str) -> tuple[pafs.FileSystem, str]:
+    if "://" not in uri:
+        return pafs.LocalFileSystem(), uri
+    try:
+        fs, root = pafs.FileSystem.from_uri(uri)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowKeyError):
+        import fsspec  # the schemes that pyarrow does not know
+
+        try:
+            inner, root = fsspec.core.url_to_fs(uri)
+        except (ValueError, ImportError) as error:
+            raise InputError(f"store {uri}: {error}") from error
+        fs = pafs.PyFileSystem(pafs.FSSpecHandler(inner))
+    return fs, root.rstrip("/")

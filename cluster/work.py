@@ -1,0 +1,172 @@
+"""One unit of work, described so that any process can do it, and the doing of it.
+
+A description is plain JSON: it names an operator, its params, what it uses and the files that it
+reads. What comes back is the commit record of the part, or one sentence on what went wrong.
+"""
+
+import importlib
+import json
+import os
+import socket
+import sys
+import time
+import traceback
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from typing import Any, Literal
+
+from cluster.store import Store, reason
+from operators.contract import ContractError, EngineDead, InputError, Operator, Params
+
+Kind = Literal["scan", "gather", "map", "exchange", "bucket", "fold", "cross", "merge"]
+ATTEMPTS = 3  # times that a part may take its process down before it is named and the step stops
+
+
+@dataclass(frozen=True)
+class Work:
+    """What makes one part."""
+
+    kind: Kind
+    name: str  # of the part, unique in its step
+    op: str  # module:function
+    params: str  # JSON
+    using: dict[str, str]  # name → JSON of a model entry or of an artifact's folder
+    inputs: list[Any]  # files below the store, in the order to read them
+    home: str  # the step's folder below the store
+    store: str
+    run: str  # the run that asked; attempts are counted within it
+    keep: list[str] | None = None  # columns of the input that pass through
+    buckets: int = 1
+    previous: list[str] = field(default_factory=list)  # parts of an earlier set of the same recipe
+    against: list[str] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)  # folders of the user's own operators
+    rows: int = 0  # about how many; for progress
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Report:
+    """How a unit of work ended."""
+
+    name: str
+    status: Literal["done", "error", "input", "died"]
+    record: dict[str, Any] = field(default_factory=dict)
+    message: str = ""
+
+
+def find(spec: str) -> Operator:
+    """The operator ``module:function``."""
+    module, _, name = spec.partition(":")
+    return getattr(importlib.import_module(module), name)  # type: ignore[no-any-return]
+
+
+@lru_cache(maxsize=4)
+def load_store(uri: str) -> Store:
+    """Open a store once a process."""
+    return Store(uri)
+
+
+@lru_cache(maxsize=4)
+def _model(kind: str, entry: str) -> Any:
+    from operators.engines import load_model
+    from operators.engines.models import ModelEntry
+
+    return load_model(kind, ModelEntry.model_validate_json(entry))
+
+
+@lru_cache(maxsize=8)
+def _artifact(store: str, cls: type, folder: str) -> Any:
+    return cls.load(load_store(store).fetch_folder(folder))  # type: ignore[attr-defined]
+
+
+def loaded(op: Operator, work: Work) -> dict[str, Any]:
+    """Models and artifacts that the work uses, each loaded once a process."""
+    used = {}
+    for name, ref in work.using.items():
+        value = json.loads(ref)
+        if "artifact" in value:
+            used[name] = _artifact(work.store, op.uses[name], value["artifact"])
+        else:
+            used[name] = _model(value["kind"], json.dumps(value, sort_keys=True))
+    return used
+
+
+def counters(used: dict[str, Any]) -> dict[str, int]:
+    """What the engines counted so far."""
+    total: dict[str, int] = {}
+    for model in used.values():
+        for name, count in getattr(model, "counters", {}).items():
+            total[name] = total.get(name, 0) + count
+    return total
+
+
+class Job:
+    """A unit of work being done: its operator, its store, the names it may write."""
+
+    def __init__(self, work: Work, attempt: str) -> None:
+        self.work, self.attempt = work, attempt
+        self.store = load_store(work.store)
+        self.op = find(work.op)
+        self.params: Params = self.op.params.model_validate_json(work.params)
+        self.used = loaded(self.op, work)
+
+    def file(self, folder: str, suffix: str = ".parquet") -> str:
+        """The path of this attempt's file in a folder of the step."""
+        return f"{self.work.home}/{folder}/{self.work.name}.{self.attempt}{suffix}"
+
+
+def execute(work: Work, node: str = "") -> Report:
+    """Do the work in this process and commit it. A dead model engine ends the process."""
+    from cluster import kinds
+
+    store = load_store(work.store)
+    for path in work.paths:
+        if path not in sys.path:
+            sys.path.append(path)
+    tried = [n for n in store.names(f"{work.home}/attempts") if n.startswith(f"{work.name}.{work.run}-")]
+    died = [n for n in tried if _counts(store.read_json(f"{work.home}/attempts/{n}"), node)]
+    if len(died) >= ATTEMPTS:
+        return Report(work.name, "died", message=f"its process died {len(died)} times")
+    attempt = f"{work.run}-{len(tried)}"
+    store.write_json(f"{work.home}/attempts/{work.name}.{attempt}.json", {"host": socket.gethostname(), "node": node})
+    try:
+        started = time.monotonic()
+        job = Job(work, attempt)
+        before = counters(job.used)
+        record = kinds.DO[work.kind](job)
+        spent = {k: v - before.get(k, 0) for k, v in counters(job.used).items()}
+        record |= {"part": work.name, "counters": spent, "seconds": round(time.monotonic() - started, 3)}
+        store.write_json(f"{work.home}/commits/{work.name}.{attempt}.json", record)
+        return Report(work.name, "done", record)
+    except EngineDead:
+        traceback.print_exc()
+        os._exit(70)
+    except InputError as error:
+        return Report(work.name, "input", message=str(error))
+    except ContractError as error:
+        return Report(work.name, "error", message=str(error))
+    except OSError as error:
+        return Report(work.name, "input", message=f"store {store.uri}: {reason(error)}")
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        at = f"{os.path.basename(where.filename)}:{where.lineno}"
+        return Report(work.name, "error", message=f"{type(error).__name__} at {at}: {error}")
+
+
+def _counts(attempt: Any, node: str) -> bool:
+    """Whether an attempt that did not commit is held against the part; not where its node left."""
+    if not attempt or not node or attempt["node"] in ("", node):
+        return True
+    from cluster.ray_engine import alive_nodes
+
+    return attempt["node"] in alive_nodes()
+
+
+def encode(work: Work) -> str:
+    """The work as JSON, to be sent to another process."""
+    return json.dumps(asdict(work))
+
+
+def decode(message: str) -> Work:
+    """The work that `encode` wrote."""
+    return Work(**json.loads(message))

@@ -1,0 +1,33 @@
+"""A worker process: one JSON line of work in, one JSON line of report out, until its input ends.
+
+Standard output belongs to the protocol, so what libraries print goes to standard error. The process
+dies with its driver: a zombie would make parts that the next run makes too.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import sys
+from dataclasses import asdict
+
+THREADS = {
+    name: "1"  # bytes must not depend on how many cores a machine has; workers bring the parallelism
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+} | {"TOKENIZERS_PARALLELISM": "false"}
+
+
+def main() -> None:
+    """Serve work until standard input ends."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    replies = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    from cluster.work import decode, execute
+
+    for line in sys.stdin:
+        print(json.dumps(asdict(execute(decode(line)))), file=replies, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,33 @@
+"""The data card of a set: what it holds, from what, by which models and prompts, what was dropped."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from flows.flow import Flow
+from flows.plan import Planned
+
+
+def card(flow: Flow, planned: Sequence[Planned], content: dict[str, Any], licences: list[str]) -> str:
+    """Markdown with the front matter that `datasets` reads."""
+    lines = [
+        "---", "configs:", "- config_name: default", "  data_files: train-*.parquet", "task_categories:",
+        "- sentence-similarity", "tags:", "- pithead", "---", "", f"# {flow.name}", "",
+        f"{content['rows']} training rows in {len(content['shards'])} shards, in batch order. Made by Pithead.", "",
+        "```python", 'datasets.load_dataset("parquet", data_files="train-*.parquet")', "```", "", "## Columns", "",
+        "| column | type |", "|---|---|",
+    ]  # fmt: skip
+    lines += [f"| `{name}` | {kind} |" for name, kind in content["schema"]]
+    lines += ["", "## Licence of the input", "", "; ".join(licences) or "None was stated: give `licence:` to the reader.", ""]
+    lines += ["## Models", ""]
+    models = {(k, m.model, m.revision, m.dtype) for p in planned for k, m in p.step.models.items()}
+    lines += [f"- {kind}: {model} {revision} ({dtype})" for kind, model, revision, dtype in sorted(models)] or ["None."]
+    lines += ["", "## Prompts", ""]
+    prompts = {name: p for step in planned for name, p in (getattr(step.step.params, "prompts", None) or {}).items()}
+    for name, prompt in sorted(prompts.items()):
+        lines += [f"### {name}", "", "```", prompt.text.rstrip(), "```", ""]
+    lines += [] if prompts else ["None.", ""]
+    lines += ["## Funnel", "", "| step | in | out | rejected |", "|---|---|---|---|"]
+    for f in content["funnel"]:
+        reasons = ", ".join(f"{n} {r}" for r, n in sorted(f["rejected"].items(), key=lambda x: (-x[1], x[0])))
+        lines.append(f"| {f['step']} | {f['rows_in']} | {f['rows_out']} | {reasons or '-'} |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,90 @@
+"""The command line. Heavy modules load in the verb that needs them: ``--help`` must be quick.
+
+Exit status: 0 done, 1 a step failed, 2 input refused, 3 interrupted or budget spent, resumable.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+STORE = "store"
+
+
+def parser() -> argparse.ArgumentParser:
+    """All verbs and their options."""
+    top = argparse.ArgumentParser(prog="pithead", description="Make the training data of embedding and retrieval models.")
+    verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+    def verb(name: str, text: str, *, flow: bool = True) -> argparse.ArgumentParser:
+        sub = verbs.add_parser(name, help=text, description=text)
+        if flow:
+            sub.add_argument("flow", metavar="FLOW", help="a flow's file, or the name of a shipped one (quickstart, mine, ...)")
+            sub.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a key: queries.per_passage=2")
+            sub.add_argument("--store", default=STORE, help="folder or address of the store (default: %(default)s)")
+        sub.add_argument("--json", action="store_true", help="answer in JSON")
+        return sub
+
+    def engine(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--engine", choices=["local", "ray"], default="local")
+        sub.add_argument("--workers", type=int, default=2, help="processes; never changes the data (default: 2)")
+        sub.add_argument("--buckets", type=int, default=8, help="parts a step is cut into; never changes the set (default: 8)")
+        sub.add_argument("--address", default="", help="of a running Ray cluster")
+
+    for name, text in (("run", "run what is missing of a flow"), ("refresh", "plan, run, verify, publish, move `latest`")):
+        sub = verb(name, text)
+        engine(sub)
+        sub.add_argument("--sample", type=int, metavar="N", help="only the N rows of the first input with the smallest ids")
+        sub.add_argument("--until", metavar="STEP", help="stop behind this step")
+        sub.add_argument("--max-calls", type=int, metavar="N", help="stop before more LLM calls than this (exit status 3)")
+    verb("plan", "what is stored, what would run, how many model calls").add_argument("--sample", type=int, metavar="N")
+    sub = verb("try", "run one step on a few stored rows and show it")
+    sub.add_argument("step")
+    sub.add_argument("--rows", type=int, default=5)
+    sub = verb("show", "rows or rejects of a stored step; a row's way back to its file")
+    sub.add_argument("step")
+    sub.add_argument("--rejects", action="store_true")
+    sub.add_argument("--rows", type=int, default=3)
+    sub.add_argument("--row", metavar="ID", help="walk this id back through the steps")
+    verb("verify", "check every stored part and published shard against its checksum")
+    sub = verb("submit", "run a flow as a job of a Ray cluster")
+    engine(sub)
+    sub.add_argument("--wait", action="store_true", help="follow the log; exit with the flow's status")
+    sub = verb("schema", "the JSON schema of flow files, for editors", flow=False)
+    sub = verb("init", "make a project: flow, prompts, models.yaml, operators", flow=False)
+    sub.add_argument("folder", metavar="DIR")
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; returns the exit status."""
+    args = parser().parse_args(argv)
+    from cluster.run import StepFailed
+    from cluster.store import reason
+    from flows import verbs
+    from operators.contract import ContractError, InputError
+
+    try:
+        return int(getattr(verbs, f"do_{args.verb}")(args))
+    except InputError as error:
+        return _fail(args, 2, str(error))
+    except OSError as error:
+        return _fail(args, 2, f"{error.filename or getattr(args, 'store', '')}: {reason(error)}")
+    except (StepFailed, ContractError) as error:
+        return _fail(args, 3 if "--max-calls" in str(error) else 1, str(error))
+    except KeyboardInterrupt:
+        return _fail(args, 3, "interrupted; the same command goes on from here")
+
+
+def _fail(args: argparse.Namespace, status: int, message: str) -> int:
+    if args.json:
+        print(json.dumps({"status": status, "faults": message.split("\n")}, ensure_ascii=False))
+    else:
+        print(message, file=sys.stderr)
+    return status
+
+
+def emit(args: argparse.Namespace, value: Any, text: str) -> None:
+    """Print ``text`` to people, ``value`` as JSON to machines."""
+    print(json.dumps(value, ensure_ascii=False, default=str) if args.json else text)

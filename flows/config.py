@@ -1,0 +1,136 @@
+"""A flow as written: YAML read safely, ``--set`` applied, ``${env:NAME}`` filled in."""
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from flows.faults import FlowError, did_you_mean, sentences
+from operators.contract import InputError
+
+ROOT = Path(__file__).parent.parent
+CONFIGS = ROOT / "configs"
+_ENV = re.compile(r"^\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}$")
+
+
+class StepConfig(BaseModel):
+    """One step, as written."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    op: str = Field(description="an operator of the package, or module:function of your own")
+    sources: str | list[str] = Field([], alias="from", description="the step or steps whose rows it takes")
+    against: str | None = Field(None, description="crosses: the step whose rows are searched")
+    using: dict[str, str] = Field({}, description="models (keys of models.yaml) and built artifacts (steps)")
+    params: dict[str, Any] = Field({}, alias="with", description="the operator's params")
+    keep: list[str] | None = Field(None, description="columns of the input that pass through; all, if not given")
+    max_rejected: float = Field(0.01, ge=0, le=1, description="share of rows that may be rejected")
+    doc: str = Field("", description="for readers")
+
+
+class FlowConfig(BaseModel):
+    """A flow, as written."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    flow: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", description="its name; also the data set's")
+    doc: str = ""
+    seed: int = 0
+    steps: dict[str, StepConfig] = Field(min_length=1)
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is there twice: YAML would silently keep the last."""
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen = set()
+    for key, _ in node.value:
+        name = loader.construct_object(key)  # type: ignore[no-untyped-call]
+        if name in seen:
+            raise yaml.constructor.ConstructorError(None, None, f"the key {name!r} is there twice", key.start_mark)
+        seen.add(name)
+    return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file safely; `InputError` says the line where it is broken."""
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # a SafeLoader
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: it cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        raise InputError(f"{path}{line}: not YAML: {getattr(error, 'problem', error)}") from error
+
+
+def find_flow(name: str) -> Path:
+    """A flow's file: a path, or the name of a shipped one."""
+    shipped = CONFIGS / "flows" / f"{name}.yaml"
+    path = Path(name)
+    if path.exists() or path.suffix in (".yaml", ".yml") or "/" in name:
+        if not path.exists():
+            raise InputError(f"{name}: no such file")
+        return path.resolve()
+    if not shipped.exists():
+        raise InputError(f"{name}: no such flow{did_you_mean(name, (p.stem for p in shipped.parent.glob('*.yaml')))}")
+    return shipped
+
+
+def read_config(path: Path, changes: Sequence[str] = ()) -> FlowConfig:
+    """Read a flow; ``changes`` are ``steps.queries.with.per_passage=2`` and so on."""
+    raw = read_yaml(path)
+    if not isinstance(raw, dict):
+        raise FlowError([f"{path}: a flow is a mapping with `flow:` and `steps:`"])
+    for change in changes:
+        _set(raw, change, path)
+    faults: list[str] = []
+    raw = _fill(raw, str(path), faults)
+    try:
+        config = FlowConfig.model_validate(raw)
+    except ValidationError as error:
+        names = {*FlowConfig.model_fields, *(f.alias or n for n, f in StepConfig.model_fields.items())}
+        raise FlowError([*faults, *sentences(error, str(path), names)]) from error
+    if faults:
+        raise FlowError(faults)
+    return config
+
+
+def _set(raw: dict[str, Any], change: str, path: Path) -> None:
+    key, equals, value = change.partition("=")
+    if not equals:
+        raise InputError(f"--set {change}: it needs key=value")
+    *folders, last = key.split(".")
+    if folders and folders[0] not in FlowConfig.model_fields:
+        folders = ["steps", folders[0], *([] if folders[1:] or last in _STEP_KEYS else ["with"]), *folders[1:]]
+    node: Any = raw
+    for i, name in enumerate(folders):
+        if name not in node and i and folders[i - 1] == "steps":
+            raise InputError(f"--set {key}: {path} has no step {name!r}{did_you_mean(name, node)}")
+        node = node.setdefault(name, {})
+        if not isinstance(node, dict):
+            raise InputError(f"--set {key}: {name} is a value, not a mapping")
+    node[last] = yaml.safe_load(value)
+
+
+_STEP_KEYS = {f.alias or n for n, f in StepConfig.model_fields.items()}
+
+
+def _fill(value: Any, where: str, faults: list[str]) -> Any:
+    if isinstance(value, dict):
+        return {k: _fill(v, f"{where}.{k}", faults) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_fill(v, f"{where}.{i}", faults) for i, v in enumerate(value)]
+    if isinstance(value, str) and (match := _ENV.match(value)):
+        if match[1] not in os.environ:
+            faults.append(f"{where}: the environment has no {match[1]}; set it with `export {match[1]}=...`")
+        return os.environ.get(match[1], "")
+    return value

@@ -1,0 +1,304 @@
+"""A flow resolved: typed steps, every column, type, file and model checked before anything runs."""
+
+import importlib
+import importlib.util
+import inspect
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pydantic import ValidationError
+
+from flows.config import CONFIGS, ROOT, FlowConfig, StepConfig, read_config, read_yaml
+from flows.faults import FlowError, did_you_mean, sentences
+from flows.fingerprint import fingerprint
+from operators.contract import InputError, Operator, Params
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step, resolved."""
+
+    name: str
+    op: Operator
+    spec: str
+    params: Params
+    sources: list[str]
+    against: str | None
+    using: Mapping[str, str]  # name → step
+    models: Mapping[str, Any]  # name → entry of models.yaml
+    keep: list[str] | None
+    columns: Mapping[str, pa.DataType]  # of its output; none for a build
+    max_rejected: float
+
+
+@dataclass
+class Flow:
+    """Steps in order, each reading only what stands above it."""
+
+    name: str
+    path: Path
+    seed: int
+    steps: list[Step]
+    roots: list[Path]  # where prompts, models and the user's operators are looked for
+
+    def step(self, name: str) -> Step:
+        """The step of this name."""
+        for step in self.steps:
+            if step.name == name:
+                return step
+        raise InputError(f"{self.path}: no step {name!r}{did_you_mean(name, (s.name for s in self.steps))}")
+
+
+@dataclass
+class _Checks:
+    """A check under way: what was found above, and every fault so far."""
+
+    path: Path
+    roots: list[Path]
+    models: Mapping[str, Any]
+    all_names: list[str]
+    seed: int
+    steps: dict[str, Step] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+
+
+def load(path: Path, changes: Sequence[str] = ()) -> Flow:
+    """Read and check a flow without reading its data; `FlowError` holds every fault found."""
+    config = read_config(path, changes)
+    roots = list(dict.fromkeys([path.parent, path.parent.parent, CONFIGS, ROOT]))
+    checks = _Checks(path, roots, read_models(roots), list(config.steps), config.seed)
+    for name, written in config.steps.items():
+        _check_step(checks, name, written)
+    if checks.faults:
+        raise FlowError(checks.faults)
+    return Flow(config.flow, path, config.seed, list(checks.steps.values()), roots)
+
+
+def read_models(roots: Sequence[Path]) -> dict[str, Any]:
+    """Every entry of models.yaml: the package's, then the user's own over them."""
+    from operators.engines.models import ModelEntry
+
+    entries: dict[str, Any] = {}
+    for root in [*reversed(roots)]:
+        file = root / "models.yaml"
+        if not file.exists():
+            continue
+        for key, value in (read_yaml(file) or {}).items():
+            try:
+                entries[key] = ModelEntry.model_validate(value)
+            except ValidationError as error:
+                raise FlowError(sentences(error, f"{file}: {key}", ModelEntry.model_fields)) from error
+    return entries
+
+
+def shipped_operators() -> list[str]:
+    """The names of the package's operators: one file each, named as its function."""
+    files = sorted((ROOT / "operators").glob("*_*.py"))
+    return [p.stem for p in files if f"\ndef {p.stem}(" in p.read_text(encoding="utf-8")]
+
+
+def find_operator(spec: str, roots: Sequence[Path]) -> tuple[str, Operator]:
+    """The operator ``name`` of the package, or ``module:function`` of the user's."""
+    if ":" not in spec:
+        shipped = shipped_operators()
+        if spec not in shipped:
+            raise InputError(f"no operator {spec!r}{did_you_mean(spec, shipped)}")
+        full = f"operators.{spec}:{spec}"
+    else:
+        full = spec
+        sys.path[:] = [*sys.path, *(str(r) for r in roots if str(r) not in sys.path)]
+    module, _, function = full.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), function, None)
+    except ImportError as error:
+        raise InputError(f"operator {spec!r} cannot be imported: {error}") from error
+    if not isinstance(found, Operator):
+        raise InputError(f"{spec!r} is not an operator: {module} has no @operator function {function!r}")
+    return full, found
+
+
+def _check_step(checks: _Checks, name: str, written: StepConfig) -> None:
+    at, before = f"{checks.path}: steps.{name}", len(checks.faults)
+    if not name.replace("_", "").replace("-", "").isalnum():
+        checks.faults.append(f"{at}: a step's name is letters, digits, '_' and '-'")
+    try:
+        spec, op = find_operator(written.op, checks.roots)
+    except InputError as error:
+        checks.faults.append(f"{at}.op: {error}")
+        checks.steps[name] = _unknown(name)
+        return
+    params = _params(checks, at, op, written)
+    sources = [written.sources] if isinstance(written.sources, str) else list(written.sources)
+    _check_links(checks, at, op, sources, written.against)
+    using, models = _using(checks, at, op, written.using)
+    columns = dict(_input_columns(checks, at, sources, written.keep, op)) if op.shape != "source" else {}
+    if params is not None and len(checks.faults) == before:
+        _check_columns(checks, at, op, params, sources, written, columns)
+        if op.check:
+            spaces = {f"{k}_space": m.score_space for k, m in models.items() if m.kind == "teacher"}
+            above = _spaces_above(checks, sources)
+            checks.faults += [f"{at}: {f}" for f in op.check(params, {**models, **above, **spaces})]
+    writes = {} if params is None or op.shape == "build" else dict(op.columns_written(params))
+    kept = {} if op.closed or op.shape == "build" else columns
+    checks.steps[name] = Step(
+        name, op, spec, params or Params(), sources, written.against, using, models, written.keep,
+        {**kept, **writes}, written.max_rejected,
+    )  # fmt: skip
+
+
+def _unknown(name: str) -> Step:
+    from dataclasses import replace
+
+    return Step(name, replace(_NOTHING), "", Params(), [], None, {}, {}, None, {}, 1)
+
+
+def _nothing(table: pa.Table, p: Params) -> pa.Table:
+    return table
+
+
+_NOTHING = Operator(_nothing, "map", "0", {}, {}, Params, {})
+
+
+def _params(checks: _Checks, at: str, op: Operator, written: StepConfig) -> Params | None:
+    given = dict(written.params)
+    if "seed" in op.params.model_fields:
+        given.setdefault("seed", checks.seed)
+    if isinstance(given.get("path"), str) and op.shape == "source":
+        given["path"] = resolve(given["path"], checks.roots)
+    try:
+        return op.params.model_validate(given, context={"roots": [r / d for r in checks.roots for d in (".", "prompts")]})
+    except ValidationError as error:
+        checks.faults += sentences(error, f"{at}.with", op.params.model_fields)
+    except InputError as error:
+        checks.faults.append(f"{at}.with: {error}")
+    return None
+
+
+def resolve(path: str, roots: Sequence[Path]) -> str:
+    """A path of a flow: absolute, or from the flow's folder, then the working folder, then the package."""
+    given = Path(path).expanduser()
+    for root in [Path("/")] if given.is_absolute() else [roots[0], Path.cwd(), *roots[1:]]:
+        found = root / given
+        if found.exists() or any(c in path for c in "*?[") and any(root.glob(path) if root != Path("/") else ()):
+            return str((found.parent / found.read_text().strip()) if found.name == "latest" and found.is_file() else found)
+    return str(given if given.is_absolute() else roots[0] / given)
+
+
+def _check_links(checks: _Checks, at: str, op: Operator, sources: list[str], against: str | None) -> None:
+    for key, names in (("from", sources), ("against", [against] if against else [])):
+        for source in names:
+            if source not in checks.steps:
+                later = source in checks.all_names
+                why = "it stands at or below this step; a step reads only what stands above it" if later else ""
+                hint = why or f"no step of that name stands above it{did_you_mean(source, checks.steps)}"
+                checks.faults.append(f"{at}.{key}: {source!r}: {hint.removeprefix('; ')}")
+            elif checks.steps[source].op.shape == "build":
+                checks.faults.append(f"{at}.{key}: {source!r} is an artifact; name it under `using:`")
+    if op.shape == "source" and sources:
+        checks.faults.append(f"{at}.from: {op.name} reads files, not steps; remove it")
+    if op.shape != "source" and not sources:
+        checks.faults.append(f"{at}.from: this key is missing; {op.name} needs the step whose rows it takes")
+    if (op.shape == "cross") != (against is not None):
+        fault = "this key is missing; it names the step that is searched" if op.shape == "cross" else "only a cross has it"
+        checks.faults.append(f"{at}.against: {fault}")
+
+
+def _using(checks: _Checks, at: str, op: Operator, given: Mapping[str, str]) -> tuple[dict[str, str], dict[str, Any]]:
+    steps: dict[str, str] = {}
+    models: dict[str, Any] = {}
+    for extra in sorted(set(given) - set(op.uses)):
+        checks.faults.append(f"{at}.using.{extra}: {op.name} uses no {extra!r}{did_you_mean(extra, op.uses)}")
+    for name, kind in op.uses.items():
+        if name not in given:
+            checks.faults.append(f"{at}.using.{name}: this key is missing; {op.name} uses a {kind.__name__}")
+        elif inspect.isclass(kind) and kind.__name__ in ("LLM", "Encoder", "Teacher"):
+            _model(checks, f"{at}.using.{name}", name, given[name], kind.__name__.lower(), models)
+        elif given[name] not in checks.steps:
+            later = "it stands at or below this step" if given[name] in checks.all_names else "no step of that name stands above it"
+            checks.faults.append(f"{at}.using.{name}: {given[name]!r}: {later}{did_you_mean(given[name], checks.steps)}")
+        elif checks.steps[given[name]].op.shape != "build" and checks.steps[given[name]].spec:
+            checks.faults.append(f"{at}.using.{name}: {given[name]!r} makes rows, not a {kind.__name__}")
+        else:
+            steps[name] = given[name]
+    return steps, models
+
+
+def _model(checks: _Checks, at: str, name: str, key: str, kind: str, models: dict[str, Any]) -> None:
+    from operators.engines.models import model_fault
+
+    entry = checks.models.get(key)
+    if entry is None:
+        known = [k for k, m in checks.models.items() if m.kind == kind]
+        checks.faults.append(f"{at}: models.yaml has no {kind} {key!r}{did_you_mean(key, known)}")
+    elif entry.kind != kind:
+        checks.faults.append(f"{at}: {key!r} of models.yaml is a {entry.kind}, this needs a {kind}")
+    elif fault := model_fault(entry):
+        checks.faults.append(f"{at}: {key}: {fault}")
+    else:
+        models[name] = entry
+
+
+def _input_columns(
+    checks: _Checks, at: str, sources: list[str], keep: list[str] | None, op: Operator
+) -> Mapping[str, pa.DataType]:
+    have: dict[str, pa.DataType] | None = None
+    for source in sources:
+        if source not in checks.steps or not checks.steps[source].spec:
+            return {}
+        columns = checks.steps[source].columns
+        have = dict(columns) if have is None else {c: t for c, t in have.items() if columns.get(c) == t}
+    for name in sorted(set(keep or []) - set(have or {})):
+        checks.faults.append(f"{at}.keep: {name!r} is not a column of {', '.join(sources)}{did_you_mean(name, have or {})}")
+    return {c: t for c, t in (have or {}).items() if keep is None or c in keep}
+
+
+def _check_columns(
+    checks: _Checks, at: str, op: Operator, params: Params, sources: list[str], written: StepConfig, kept: Mapping[str, Any]
+) -> None:
+    have = _input_columns(checks, at, sources, None, op)
+    sides = [(sources, op.columns_read(params), have)]
+    if written.against in checks.steps:
+        sides.append(([written.against], op.against, checks.steps[written.against].columns))
+    for names, reads, columns in sides:
+        if any(not checks.steps[n].spec for n in names):
+            continue
+        for column, kind in reads.items():
+            if column not in columns:
+                checks.faults.append(f"{at}: {op.name} reads {column!r}, which {', '.join(names)} lacks{did_you_mean(column, columns)}")
+            elif columns[column] != kind:
+                checks.faults.append(f"{at}: {op.name} reads {column!r} as {kind}, {', '.join(names)} has it as {columns[column]}")
+
+
+def _spaces_above(checks: _Checks, sources: list[str]) -> dict[str, Any]:
+    """The score space of the nearest teacher above, for steps that read its scores."""
+    for source in sources:
+        step = checks.steps.get(source)
+        while step is not None and step.spec:
+            for model in step.models.values():
+                if model.kind == "teacher":
+                    return {"teacher_space": model.score_space}
+            step = checks.steps.get(step.sources[0]) if step.sources else None
+    return {}
+
+
+def recipe_of(step: Step, prints: Mapping[str, str]) -> str:
+    """H(operator, version, params with the prompts' text, models, artifacts that are not named by content)."""
+    params = json.loads(step.params.model_dump_json())
+    if step.op.shape == "source":
+        params.pop("path", None)
+    artifacts = {
+        name: prints[above] for name, above in step.using.items()
+        if not getattr(step.op.uses[name], "content_addressed", False)
+    }  # fmt: skip
+    models = {k: m.identity() for k, m in step.models.items()}
+    return fingerprint(step.spec, step.op.version, params, models, artifacts)
+
+
+def config_of(path: Path) -> FlowConfig:
+    """The flow as written."""
+    return read_config(path)

