@@ -39,7 +39,7 @@ def write(job: Job, table: pa.Table, source: pa.Table, outcome: Outcome, rows_in
         reads = set(job.op.columns_read(job.params)) - set(job.work.keep) - set(job.op.columns_written(job.params))
         table = table.drop_columns([c for c in table.column_names if c in reads])
     table = table.drop_columns([ROW]) if ROW in table.column_names else table
-    record = {"file": job.file("parts"), "schema": [[f.name, str(f.type)] for f in table.schema]}
+    record: dict[str, Any] = {"file": job.file("parts"), "schema": [[f.name, str(f.type)] for f in table.schema]}
     record["sha256"], record["rows"] = job.store.write_table(record["file"], [table])
     record |= {"rows_in": rows_in, "rejected": _tally(outcome.rejects)}
     if len(outcome.rejects):

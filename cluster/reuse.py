@@ -40,7 +40,8 @@ def apply_with_reuse(job: Job, table: pa.Table) -> tuple[Outcome, pa.Table, int]
 def _stored(job: Job, keyed: pa.Table) -> tuple[pa.Table, pa.Table]:
     """Earlier rows and rejects whose `_key` is asked for; the first parent of each key only."""
     writes = [*job.op.columns_written(job.params)]
-    old, bad = [], []
+    old: list[pa.Table] = []
+    bad: list[pa.Table] = []
     for name in job.work.previous:
         is_reject = "/rejects/" in name
         with job.store.parquet(name) as file:

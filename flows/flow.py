@@ -268,10 +268,11 @@ def _check_columns(
         if any(not checks.steps[n].spec for n in names):
             continue
         for column, kind in reads.items():
+            what, whose = f"{at}: {op.name} reads {column!r}", ", ".join(names)
             if column not in columns:
-                checks.faults.append(f"{at}: {op.name} reads {column!r}, which {', '.join(names)} lacks{did_you_mean(column, columns)}")
+                checks.faults.append(f"{what}, which {whose} lacks{did_you_mean(column, columns)}")
             elif columns[column] != kind:
-                checks.faults.append(f"{at}: {op.name} reads {column!r} as {kind}, {', '.join(names)} has it as {columns[column]}")
+                checks.faults.append(f"{what} as {kind}, {whose} has it as {columns[column]}")
 
 
 def _spaces_above(checks: _Checks, sources: list[str]) -> dict[str, Any]:

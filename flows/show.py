@@ -32,7 +32,8 @@ def planned(steps: Sequence[dict[str, Any]]) -> str:
         calls = f", {'?' if s['llm_calls'] is None else s['llm_calls']} LLM calls" if s["llm_calls"] != 0 else ""
         state = f"stored, {s['rows']} rows" if s["stored"] else f"to run{calls}"
         source = " ".join(s["from"]) or "-"
-        lines.append(f"{s['step']:<16}{s['fingerprint'][:8]}  {s['operator']:<20}<- {source:<22}{state:<24}+{','.join(s['adds'])}")
+        what = f"{s['step']:<16}{s['fingerprint'][:8]}  {s['operator']:<20}<- {source:<22}"
+        lines.append(f"{what}{state:<24}+{','.join(s['adds'])}")
     return "\n".join(lines)
 
 

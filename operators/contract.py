@@ -182,7 +182,10 @@ def reject(
     """
     mask = np.asarray(bad, dtype=bool)
     where = np.flatnonzero(mask)
-    pick = lambda v: [v] * len(where) if isinstance(v, str) else [v[i] for i in where]  # noqa: E731
+
+    def pick(given: str | Sequence[str]) -> list[str]:
+        return [given] * len(where) if isinstance(given, str) else [given[i] for i in where]
+
     rows = table[ROW].to_numpy()[where]
     columns = [pa.array(rows, pa.int32()), pa.array(pick(reason), text), pa.array(pick(value or ""), text)]
     return Outcome(table.filter(pa.array(~mask)), pa.table(columns, schema=REJECTS))

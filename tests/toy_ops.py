@@ -25,7 +25,8 @@ def _items(p: Count) -> list[Item]:
     return [Item(str(i), f"{i}-{p.rows}") for i in range(p.files)]
 
 
-@operator("source", version="1", key="doc_id", items=_items, writes={"doc_id": row_id, "source": text, "source_id": text, "text": text})
+@operator("source", version="1", key="doc_id", items=_items,
+          writes={"doc_id": row_id, "source": text, "source_id": text, "text": text})  # fmt: skip
 def count_docs(item: Item, p: Count) -> Iterator[Outcome]:
     """Rows of one 'file': numbers as words."""
     numbers = range(int(item.name), p.rows, p.files)

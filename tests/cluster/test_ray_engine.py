@@ -1,0 +1,38 @@
+"""The Ray engine: the same bytes as the local one, and no part that retries for ever."""
+
+import pytest
+
+from cluster.ray_engine import RayEngine
+from cluster.run import Bench, StepFailed
+from cluster.store import Store
+from flows.flow import load
+from flows.run import run
+from tests.flows.test_run import FLOW, go, table, write
+
+pytestmark = pytest.mark.ray
+BIG = FLOW.replace("rows: 200", "rows: 4000")
+
+
+@pytest.fixture
+def engine(monkeypatch):
+    from pathlib import Path
+
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    made = RayEngine(workers=2)
+    yield made
+    made.close()
+
+
+def test_ray_and_local_make_the_same_rows(tmp_path, engine):
+    path = write(tmp_path, BIG)
+    one, other = Store(str(tmp_path / "local")), Store(str(tmp_path / "ray"))
+    go(path, one, workers=2)
+    run(load(path), Bench(other, engine, 4))
+    for step in ("loud", "unique", "near"):
+        assert table(path, one, step).equals(table(path, other, step))
+
+
+def test_a_part_that_kills_its_actor_is_named_after_three_attempts(tmp_path, engine):
+    path = write(tmp_path, BIG.replace("times: 2", "kill_on: doc number 5 of words"))
+    with pytest.raises(StepFailed, match=r"loud: part 0000\d-of-00004 .*its process died 3 times"):
+        run(load(path), Bench(Store(str(tmp_path / "s")), engine, 4))
