@@ -114,6 +114,8 @@ def _scatter(job: Job, table: pa.Table, where: Any) -> dict[str, Any]:
 
 def _bucket(job: Job) -> pa.Table:
     """This bucket's row groups out of every exchange file, in the order of those."""
+    if not job.work.inputs:
+        return pa.schema(list(job.op.columns_written(job.params).items())).empty_table()
     tables = []
     for name, group in job.work.inputs:
         with job.store.parquet(name) as file:

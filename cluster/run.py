@@ -147,7 +147,7 @@ def _cut(task: Task, bench: Bench, cuts: list[dict[str, Any]], kind: Kind, of: i
         for group, bucket in enumerate(record["groups"]):
             where[bucket].append([record["file"], group])
             rows[bucket] += record["rows"] // max(len(record["groups"]), 1)
-    empty = [[cuts[0]["file"], -1]]
+    empty = [[cuts[0]["file"], -1]] if cuts else []
     return perform(task, bench, [
         work_for(task, bench, kind, _label(b, of), groups or empty, rows=rows[b]) for b, groups in where.items()
     ])  # fmt: skip

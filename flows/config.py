@@ -28,6 +28,7 @@ class StepConfig(BaseModel):
     params: dict[str, Any] = Field({}, alias="with", description="the operator's params")
     keep: list[str] | None = Field(None, description="columns of the input that pass through; all, if not given")
     max_rejected: float = Field(0.01, ge=0, le=1, description="share of rows that may be rejected")
+    optional: bool = Field(False, description="sources: without a path it holds no rows, which is no fault")
     doc: str = Field("", description="for readers")
 
 

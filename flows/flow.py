@@ -1,10 +1,7 @@
 """A flow resolved: typed steps, every column, type, file and model checked before anything runs."""
 
-import importlib
-import importlib.util
 import inspect
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,9 +10,10 @@ from typing import Any
 import pyarrow as pa
 from pydantic import ValidationError
 
-from flows.config import CONFIGS, ROOT, FlowConfig, StepConfig, read_config, read_yaml
+from flows.config import CONFIGS, ROOT, StepConfig, read_config
 from flows.faults import FlowError, did_you_mean, sentences
 from flows.fingerprint import fingerprint
+from flows.lookup import find_operator, read_models, resolve
 from operators.contract import InputError, Operator, Params
 
 
@@ -34,6 +32,7 @@ class Step:
     keep: list[str] | None
     columns: Mapping[str, pa.DataType]  # of its output; none for a build
     max_rejected: float
+    absent: bool = False  # an optional source without a path
 
 
 @dataclass
@@ -79,49 +78,6 @@ def load(path: Path, changes: Sequence[str] = ()) -> Flow:
     return Flow(config.flow, path, config.seed, list(checks.steps.values()), roots)
 
 
-def read_models(roots: Sequence[Path]) -> dict[str, Any]:
-    """Every entry of models.yaml: the package's, then the user's own over them."""
-    from operators.engines.models import ModelEntry
-
-    entries: dict[str, Any] = {}
-    for root in [*reversed(roots)]:
-        file = root / "models.yaml"
-        if not file.exists():
-            continue
-        for key, value in (read_yaml(file) or {}).items():
-            try:
-                entries[key] = ModelEntry.model_validate(value)
-            except ValidationError as error:
-                raise FlowError(sentences(error, f"{file}: {key}", ModelEntry.model_fields)) from error
-    return entries
-
-
-def shipped_operators() -> list[str]:
-    """The names of the package's operators: one file each, named as its function."""
-    files = sorted((ROOT / "operators").glob("*_*.py"))
-    return [p.stem for p in files if f"\ndef {p.stem}(" in p.read_text(encoding="utf-8")]
-
-
-def find_operator(spec: str, roots: Sequence[Path]) -> tuple[str, Operator]:
-    """The operator ``name`` of the package, or ``module:function`` of the user's."""
-    if ":" not in spec:
-        shipped = shipped_operators()
-        if spec not in shipped:
-            raise InputError(f"no operator {spec!r}{did_you_mean(spec, shipped)}")
-        full = f"operators.{spec}:{spec}"
-    else:
-        full = spec
-        sys.path[:] = [*sys.path, *(str(r) for r in roots if str(r) not in sys.path)]
-    module, _, function = full.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), function, None)
-    except ImportError as error:
-        raise InputError(f"operator {spec!r} cannot be imported: {error}") from error
-    if not isinstance(found, Operator):
-        raise InputError(f"{spec!r} is not an operator: {module} has no @operator function {function!r}")
-    return full, found
-
-
 def _check_step(checks: _Checks, name: str, written: StepConfig) -> None:
     at, before = f"{checks.path}: steps.{name}", len(checks.faults)
     if not name.replace("_", "").replace("-", "").isalnum():
@@ -135,11 +91,12 @@ def _check_step(checks: _Checks, name: str, written: StepConfig) -> None:
     params = _params(checks, at, op, written)
     sources = [written.sources] if isinstance(written.sources, str) else list(written.sources)
     _check_links(checks, at, op, sources, written.against)
+    absent = written.optional and getattr(params, "path", None) == ""
     using, models = _using(checks, at, op, written.using)
     columns = dict(_input_columns(checks, at, sources, written.keep, op)) if op.shape != "source" else {}
     if params is not None and len(checks.faults) == before:
         _check_columns(checks, at, op, params, sources, written, columns)
-        if op.check:
+        if op.check and not absent:
             spaces = {f"{k}_space": m.score_space for k, m in models.items() if m.kind == "teacher"}
             above = _spaces_above(checks, sources)
             checks.faults += [f"{at}: {f}" for f in op.check(params, {**models, **above, **spaces})]
@@ -147,7 +104,7 @@ def _check_step(checks: _Checks, name: str, written: StepConfig) -> None:
     kept = {} if op.closed or op.shape == "build" else columns
     checks.steps[name] = Step(
         name, op, spec, params or Params(), sources, written.against, using, models, written.keep,
-        {**kept, **writes}, written.max_rejected,
+        {**kept, **writes}, written.max_rejected, absent,
     )  # fmt: skip
 
 
@@ -168,7 +125,7 @@ def _params(checks: _Checks, at: str, op: Operator, written: StepConfig) -> Para
     given = dict(written.params)
     if "seed" in op.params.model_fields:
         given.setdefault("seed", checks.seed)
-    if isinstance(given.get("path"), str) and op.shape == "source":
+    if given.get("path") and isinstance(given["path"], str) and op.shape == "source":
         given["path"] = resolve(given["path"], checks.roots)
     try:
         return op.params.model_validate(given, context={"roots": [r / d for r in checks.roots for d in (".", "prompts")]})
@@ -177,16 +134,6 @@ def _params(checks: _Checks, at: str, op: Operator, written: StepConfig) -> Para
     except InputError as error:
         checks.faults.append(f"{at}.with: {error}")
     return None
-
-
-def resolve(path: str, roots: Sequence[Path]) -> str:
-    """A path of a flow: absolute, or from the flow's folder, then the working folder, then the package."""
-    given = Path(path).expanduser()
-    for root in [Path("/")] if given.is_absolute() else [roots[0], Path.cwd(), *roots[1:]]:
-        found = root / given
-        if found.exists() or any(c in path for c in "*?[") and any(root.glob(path) if root != Path("/") else ()):
-            return str((found.parent / found.read_text().strip()) if found.name == "latest" and found.is_file() else found)
-    return str(given if given.is_absolute() else roots[0] / given)
 
 
 def _check_links(checks: _Checks, at: str, op: Operator, sources: list[str], against: str | None) -> None:
@@ -298,8 +245,3 @@ def recipe_of(step: Step, prints: Mapping[str, str]) -> str:
     }  # fmt: skip
     models = {k: m.identity() for k, m in step.models.items()}
     return fingerprint(step.spec, step.op.version, params, models, artifacts)
-
-
-def config_of(path: Path) -> FlowConfig:
-    """The flow as written."""
-    return read_config(path)

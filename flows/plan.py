@@ -25,7 +25,7 @@ def plan(flow: Flow, store: Store, sample: int | None = None) -> list[Planned]:
     """Every step in order. Reads the inputs' files once, for their digests."""
     faults, digests = [], {}
     for step in flow.steps:
-        if step.op.shape == "source" and step.op.items:
+        if step.op.shape == "source" and step.op.items and not step.absent:
             try:
                 digests[step.name] = list(step.op.items(step.params))
             except InputError as error:

@@ -31,7 +31,7 @@ def run(flow: Flow, bench: Bench, sample: int | None = None, until: str | None =
         task = with_artifacts(p.task, bench.store)
         manifest = p.stored or run_task(task, bench)
         made += p.stored is None
-        if p.step.op.shape == "source" and not manifest["rows"]:
+        if p.step.op.shape == "source" and not manifest["rows"] and not p.step.absent:
             raise InputError(f"{flow.path}: steps.{p.step.name}: {_empty(manifest)}")
         if p.step.op.shape == "source" and sample and p is planned[0]:
             _sample(bench.store, task.home, planned, sample)

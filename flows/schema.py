@@ -3,7 +3,7 @@
 from typing import Any
 
 from flows.config import FlowConfig, StepConfig
-from flows.flow import find_operator, shipped_operators
+from flows.lookup import find_operator, shipped_operators
 
 
 def schema() -> dict[str, Any]:

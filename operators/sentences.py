@@ -16,10 +16,10 @@ _END = re.compile(
 )
 _BEFORE = re.compile(r"[^\s(\[\"“‘]+$")
 _NEVER = frozenset(
-    "mr mrs ms dr prof st vs e.g i.e cf fig figs eq eqs no nos vol pp p ed eds al approx dept ca resp sec ch "
-    "gen col sgt rev hon art viz z.b bzw d.h vgl nr bd hrsg sog m mme mlle dra sra".split()
+    ["mr", "mrs", "ms", "dr", "prof", "st", "vs", "e.g", "i.e", "cf", "figs", "eqs", "ed", "eds", "al", "approx", "dept", "ca", "resp", "gen", "col", "sgt", "rev", "hon", "viz", "z.b", "bzw", "d.h", "vgl", "hrsg", "sog", "mme", "mlle", "dra", "sra"]
 )
-_SELDOM = frozenset("etc inc ltd co corp jr sr u.s u.k a.m p.m usw ph.d".split())  # may end a sentence
+_NUMBERED = frozenset(["no", "nos", "nr", "fig", "eq", "vol", "pp", "p", "sec", "ch", "art", "bd"])  # abbreviations before a number
+_SELDOM = frozenset(["etc", "inc", "ltd", "co", "corp", "jr", "sr", "u.s", "u.k", "a.m", "p.m", "usw", "ph.d"])  # may end a sentence
 
 
 def sentences(text: str) -> list[Span]:
@@ -74,6 +74,8 @@ def _ends(text: str, start: int, match: re.Match[str]) -> bool:
     before = _BEFORE.search(text, max(start, match.start() - 24), match.start())
     word = before[0].casefold() if before else ""
     if word in _NEVER or (len(word) == 1 and word.isalpha() and before is not None and before[0].isupper()):
+        return False
+    if word in _NUMBERED and follows.isdigit():
         return False
     if word.isdigit() and not text[start : match.start()].replace(word, "", 1).strip():
         return False

@@ -49,7 +49,6 @@ class SplitPassages(Params):
     version="1",
     reads={"doc_id": row_id, "title": text, "text": text},
     writes={"passage_id": row_id, "passage": text, "start": pa.int32(), "end": pa.int32()},
-    bad_rows="reject",
 )
 def split_passages(table: pa.Table, p: SplitPassages) -> Outcome:
     """Cut each text; `text` ends here, since every passage would carry its whole document."""

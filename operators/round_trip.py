@@ -1,0 +1,72 @@
+"""Keep a query only where its source passage comes back among the best: the consistency filter.
+
+E5 (arXiv:2212.03533) keeps the top 2 of a million, Arctic-Embed 2.0 (arXiv:2412.04506) the top 20.
+"""
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field
+
+from operators import columns
+from operators.content import best_of_each, floats, in_row, parents, text_codes
+from operators.contract import Columns, Example, Outcome, Params, ids, operator, outcome_of, scores, text
+from operators.index_texts import IndexTexts, Texts, index_texts
+
+
+class RoundTrip(Params):
+    """How far down the source passage may stand, by place in the list or by a column of scores.
+
+    By ``scores`` it passes with at least the score at rank ``top_k``, so that ties pass. Of several
+    positives the best placed one counts.
+    """
+
+    top_k: int = Field(default=20, ge=1)
+    scores: str | None = Field(default=None, min_length=1)
+
+
+def _reads(p: RoundTrip) -> Columns:
+    return {"positive_ids": ids, "candidate_ids": ids, **({p.scores: scores} if p.scores else {})}
+
+
+@operator("map", version="1", reads=_reads, writes={"round_trip_rank": pa.int32()}, rows="fewer")
+def round_trip(table: pa.Table, p: RoundTrip, *, texts: Texts) -> Outcome:
+    """Rank each source passage among distinct texts; a row ranked below ``top_k`` is rejected."""
+    offsets, candidates = columns.flat(table["candidate_ids"])
+    positive_offsets, positives = columns.flat(table["positive_ids"])
+    rows = parents(offsets)
+    number, wanted = text_codes(texts, [candidates, positives])
+    # Without scores the place is the score: none is shared, and the first is the highest.
+    value = floats(columns.flat(table[p.scores])[1]) if p.scores else -np.arange(len(rows), dtype=np.float64)
+    seen = np.flatnonzero(~np.isnan(value))
+    seen = seen[best_of_each(rows[seen], number[seen], value[seen])]
+    rows, number, value = rows[seen], number[seen], value[seen]
+    source = in_row(rows, number, parents(positive_offsets), wanted)
+    best = np.full(len(table), -np.inf)
+    np.maximum.at(best, rows[source], value[source])
+    rank = 1 + np.bincount(rows[value > best[rows]], minlength=len(table))
+    absent = np.isneginf(best)
+    bad = absent | (rank > p.top_k)
+    reasons = {
+        int(i): (f"source passage not in the top {p.top_k}", "absent" if absent[i] else str(rank[i]))
+        for i in np.flatnonzero(bad)
+    }
+    kept = table.filter(pa.array(~bad))
+    return outcome_of(table, columns.put(kept, "round_trip_rank", pa.array(rank[~bad], pa.int32())), reasons)
+
+
+def example() -> Example:
+    """Three queries: found first, found behind one text that stands there twice, not found."""
+    words = ["oak", "birch", "Birch", "elm", "ash"]
+    passages = pa.table({"title": pa.array([""] * 5, text), "passage": pa.array(words, text)})
+    passages = passages.append_column("passage_id", columns.content_ids([""] * 5, words))
+    fold = index_texts(IndexTexts())
+    fold.add(passages.sort_by("passage_id"), 0)
+    of = dict(zip(words, passages["passage_id"].to_pylist(), strict=True))
+    lists = [["oak", "elm"], ["birch", "Birch", "oak"], ["elm", "birch"]]
+    table = pa.table(
+        {
+            "positive_ids": pa.array([[of["oak"]], [of["oak"]], [of["ash"]]], ids),
+            "candidate_ids": pa.array([[of[word] for word in one] for one in lists], ids),
+        }
+    )
+    return Example(table, RoundTrip(top_k=2), {"texts": fold.finish()})

@@ -1,0 +1,32 @@
+"""Keep a share of the rows, drawn by the hash of their id: the same rows whatever else is there."""
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field
+
+from operators.columns import id_pairs
+from operators.contract import Example, Outcome, Params, operator, reject, row_id
+
+
+class SampleRows(Params):
+    """How much to keep, and of what."""
+
+    share: float = Field(gt=0, le=1)  # of the ids
+    key: str = "passage_id"
+    seed: int = 0  # another seed is another draw
+
+
+@operator("map", version="1", reads=lambda p: {p.key: row_id}, rows="fewer")
+def sample_rows(table: pa.Table, p: SampleRows) -> Outcome:
+    """Keep a row iff the hash of its id and the seed falls below ``share``; others are rejects."""
+    # the id's second half: buckets are ranges of the first, a draw by those would empty parts
+    low = id_pairs(table[p.key])["lo"]
+    mixed = (low ^ np.uint64(p.seed)) * np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(32))) * np.uint64(0xD6E8FEB86659FD93)
+    return reject(table, (mixed >> np.uint64(11)) >= np.uint64(p.share * 2**53), "not in the sample")
+
+
+def example() -> Example:
+    """Four ids, about half of them kept."""
+    keys = [bytes([i * 37 % 256] * 16) for i in range(4)]
+    return Example(pa.table({"passage_id": pa.array(keys, row_id)}), SampleRows(share=0.5))
