@@ -33,6 +33,7 @@ class Step:
     columns: Mapping[str, pa.DataType]  # of its output; none for a build
     max_rejected: float
     absent: bool = False  # an optional source without a path
+    known: bool = True  # whether its columns can be relied on: no fault here or above
 
 
 @dataclass
@@ -105,13 +106,14 @@ def _check_step(checks: _Checks, name: str, written: StepConfig) -> None:
     checks.steps[name] = Step(
         name, op, spec, params or Params(), sources, written.against, using, models, written.keep,
         {**kept, **writes}, written.max_rejected, absent,
+        known=len(checks.faults) == before and all(checks.steps[x].known for x in sources if x in checks.steps),
     )  # fmt: skip
 
 
 def _unknown(name: str) -> Step:
     from dataclasses import replace
 
-    return Step(name, replace(_NOTHING), "", Params(), [], None, {}, {}, None, {}, 1)
+    return Step(name, replace(_NOTHING), "", Params(), [], None, {}, {}, None, {}, 1, known=False)
 
 
 def _nothing(table: pa.Table, p: Params) -> pa.Table:
@@ -137,6 +139,9 @@ def _params(checks: _Checks, at: str, op: Operator, written: StepConfig) -> Para
 
 
 def _check_links(checks: _Checks, at: str, op: Operator, sources: list[str], against: str | None) -> None:
+    if op.shape == "source" and sources:
+        checks.faults.append(f"{at}.from: {op.name} reads files, not steps; remove it")
+        return
     for key, names in (("from", sources), ("against", [against] if against else [])):
         for source in names:
             if source not in checks.steps:
@@ -146,8 +151,6 @@ def _check_links(checks: _Checks, at: str, op: Operator, sources: list[str], aga
                 checks.faults.append(f"{at}.{key}: {source!r}: {hint.removeprefix('; ')}")
             elif checks.steps[source].op.shape == "build":
                 checks.faults.append(f"{at}.{key}: {source!r} is an artifact; name it under `using:`")
-    if op.shape == "source" and sources:
-        checks.faults.append(f"{at}.from: {op.name} reads files, not steps; remove it")
     if op.shape != "source" and not sources:
         checks.faults.append(f"{at}.from: this key is missing; {op.name} needs the step whose rows it takes")
     if (op.shape == "cross") != (against is not None):
@@ -166,9 +169,10 @@ def _using(checks: _Checks, at: str, op: Operator, given: Mapping[str, str]) -> 
         elif inspect.isclass(kind) and kind.__name__ in ("LLM", "Encoder", "Teacher"):
             _model(checks, f"{at}.using.{name}", name, given[name], kind.__name__.lower(), models)
         elif given[name] not in checks.steps:
-            later = "it stands at or below this step" if given[name] in checks.all_names else "no step of that name stands above it"
-            checks.faults.append(f"{at}.using.{name}: {given[name]!r}: {later}{did_you_mean(given[name], checks.steps)}")
-        elif checks.steps[given[name]].op.shape != "build" and checks.steps[given[name]].spec:
+            below = given[name] in checks.all_names
+            why = "it stands at or below this step" if below else "no step of that name stands above it"
+            checks.faults.append(f"{at}.using.{name}: {given[name]!r}: {why}{did_you_mean(given[name], checks.steps)}")
+        elif checks.steps[given[name]].spec and checks.steps[given[name]].op.shape != "build":
             checks.faults.append(f"{at}.using.{name}: {given[name]!r} makes rows, not a {kind.__name__}")
         else:
             steps[name] = given[name]
@@ -195,11 +199,11 @@ def _input_columns(
 ) -> Mapping[str, pa.DataType]:
     have: dict[str, pa.DataType] | None = None
     for source in sources:
-        if source not in checks.steps or not checks.steps[source].spec:
+        if source not in checks.steps or not checks.steps[source].known:
             return {}
         columns = checks.steps[source].columns
         have = dict(columns) if have is None else {c: t for c, t in have.items() if columns.get(c) == t}
-    for name in sorted(set(keep or []) - set(have or {})):
+    for name in sorted(set(keep or []) - set(have or {})) if have is not None else ():
         checks.faults.append(f"{at}.keep: {name!r} is not a column of {', '.join(sources)}{did_you_mean(name, have or {})}")
     return {c: t for c, t in (have or {}).items() if keep is None or c in keep}
 
@@ -212,7 +216,7 @@ def _check_columns(
     if written.against in checks.steps:
         sides.append(([written.against], op.against, checks.steps[written.against].columns))
     for names, reads, columns in sides:
-        if any(not checks.steps[n].spec for n in names):
+        if any(not checks.steps[n].known for n in names):
             continue
         for column, kind in reads.items():
             what, whose = f"{at}: {op.name} reads {column!r}", ", ".join(names)

@@ -184,7 +184,7 @@ def reject(
     where = np.flatnonzero(mask)
 
     def pick(given: str | Sequence[str]) -> list[str]:
-        return [given] * len(where) if isinstance(given, str) else [given[i] for i in where]
+        return [given] * len(where) if isinstance(given, str) else [given[int(i)] for i in where]
 
     rows = table[ROW].to_numpy()[where]
     columns = [pa.array(rows, pa.int32()), pa.array(pick(reason), text), pa.array(pick(value or ""), text)]

@@ -38,7 +38,9 @@ def _reads(p: DropDuplicates) -> Columns:
     return {p.key: row_id, **dict.fromkeys(p.ordered, text)}
 
 
-@operator("group", version="1", reads=_reads, writes=lambda p: {p.key: row_id}, key=lambda p: p.key, rows="fewer")
+@operator(
+    "group", version="1", reads=_reads, writes=lambda p: {p.key: row_id}, key=lambda p: p.key, rows="fewer"
+)
 def drop_duplicates(table: pa.Table, p: DropDuplicates) -> Outcome:
     """Keep the first row of each id; the rest are rejects that name the kept row."""
     if not len(table):

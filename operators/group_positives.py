@@ -20,7 +20,9 @@ def _reads(p: GroupPositives) -> Columns:
     return {"query_id": row_id, p.positives: ids if p.positives == "positive_ids" else row_id}
 
 
-@operator("group", version="1", reads=_reads, writes={"query_id": row_id, "positive_ids": ids}, key="query_id")
+@operator(
+    "group", version="1", reads=_reads, writes={"query_id": row_id, "positive_ids": ids}, key="query_id"
+)
 def group_positives(table: pa.Table, p: GroupPositives) -> Outcome:
     """Keep the first row of each query, with all positives in the order of their ids.
 
@@ -34,7 +36,10 @@ def group_positives(table: pa.Table, p: GroupPositives) -> Outcome:
     if p.positives == "positive_ids":
         offsets, values = columns.flat(table["positive_ids"])
     else:
-        offsets, values = np.arange(len(table) + 1), pa.concat_arrays(table["passage_id"].chunks or [pa.array([], row_id)])
+        offsets, values = (
+            np.arange(len(table) + 1),
+            pa.concat_arrays(table["passage_id"].chunks or [pa.array([], row_id)]),
+        )
     wide = columns.id_pairs(values)
     owner = group[parents(offsets)]
     order = np.lexsort((wide["lo"], wide["hi"], owner))

@@ -30,7 +30,14 @@ from operators.contract import (
 from operators.index_texts import IndexTexts, Texts, index_texts
 
 _RELATIVE = ("percentage", "margin")  # policies that need the positive's score
-_RULES = ("positive", "text of a positive", "without score", "text again", "outside the ranks", "scored too high")
+_RULES = (
+    "positive",
+    "text of a positive",
+    "without score",
+    "text again",
+    "outside the ranks",
+    "scored too high",
+)
 
 
 class SelectNegatives(Params):
@@ -192,7 +199,8 @@ def _mix(number: Array) -> Array:
     number = number.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
     number = (number ^ (number >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     number = (number ^ (number >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return number ^ (number >> np.uint64(31))
+    mixed: Array = number ^ (number >> np.uint64(31))
+    return mixed
 
 
 def _outcome(

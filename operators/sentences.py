@@ -16,10 +16,50 @@ _END = re.compile(
 )
 _BEFORE = re.compile(r"[^\s(\[\"“‘]+$")
 _NEVER = frozenset(
-    ["mr", "mrs", "ms", "dr", "prof", "st", "vs", "e.g", "i.e", "cf", "figs", "eqs", "ed", "eds", "al", "approx", "dept", "ca", "resp", "gen", "col", "sgt", "rev", "hon", "viz", "z.b", "bzw", "d.h", "vgl", "hrsg", "sog", "mme", "mlle", "dra", "sra"]
+    [
+        "mr",
+        "mrs",
+        "ms",
+        "dr",
+        "prof",
+        "st",
+        "vs",
+        "e.g",
+        "i.e",
+        "cf",
+        "figs",
+        "eqs",
+        "ed",
+        "eds",
+        "al",
+        "approx",
+        "dept",
+        "ca",
+        "resp",
+        "gen",
+        "col",
+        "sgt",
+        "rev",
+        "hon",
+        "viz",
+        "z.b",
+        "bzw",
+        "d.h",
+        "vgl",
+        "hrsg",
+        "sog",
+        "mme",
+        "mlle",
+        "dra",
+        "sra",
+    ]
 )
-_NUMBERED = frozenset(["no", "nos", "nr", "fig", "eq", "vol", "pp", "p", "sec", "ch", "art", "bd"])  # abbreviations before a number
-_SELDOM = frozenset(["etc", "inc", "ltd", "co", "corp", "jr", "sr", "u.s", "u.k", "a.m", "p.m", "usw", "ph.d"])  # may end a sentence
+_NUMBERED = frozenset(
+    ["no", "nos", "nr", "fig", "eq", "vol", "pp", "p", "sec", "ch", "art", "bd"]
+)  # abbreviations before a number
+_SELDOM = frozenset(
+    ["etc", "inc", "ltd", "co", "corp", "jr", "sr", "u.s", "u.k", "a.m", "p.m", "usw", "ph.d"]
+)  # may end a sentence
 
 
 def sentences(text: str) -> list[Span]:

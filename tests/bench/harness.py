@@ -1,0 +1,88 @@
+"""What benchmarks share: peak memory of the process tree, results as JSON, a table for people."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import threading
+import time
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from tests.conftest import DATA
+
+ROOT = Path(__file__).parents[2]
+RESULTS = Path(__file__).parent / "results"
+LIBRARIES = ("pyarrow", "torch", "ray", "faiss-cpu", "sentence-transformers", "transformers", "bm25s")
+
+
+def save(name: str, rows: list[dict]) -> None:
+    """Write ``results/<name>.json`` and print the table."""
+    RESULTS.mkdir(exist_ok=True)
+    value = {
+        "command": f"make bench BENCH={name}", "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M}",
+        "machine": {"cpus": os.cpu_count(), "processor": platform.machine(), "python": platform.python_version()},
+        "versions": {lib: version(lib) for lib in LIBRARIES}, "rows": rows,
+    }  # fmt: skip
+    (RESULTS / f"{name}.json").write_text(json.dumps(value, indent=1) + "\n")
+    columns = list(dict.fromkeys(k for r in rows for k in r))
+    widths = [max(len(c), *(len(str(r.get(c, ""))) for r in rows)) for c in columns]
+    for line in [columns, *([str(r.get(c, "")) for c in columns] for r in rows)]:
+        print("  ".join(str(v).ljust(w) for v, w in zip(line, widths, strict=True)))
+
+
+def stored(name: str) -> list[dict]:
+    """The rows that an earlier call wrote: long benches append by seed."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text())["rows"] if path.exists() else []
+
+
+def _anonymous(pid: int) -> int:
+    try:
+        with open(f"/proc/{pid}/smaps_rollup") as file:
+            return next(int(line.split()[1]) for line in file if line.startswith("Anonymous"))
+    except (OSError, StopIteration):
+        return 0
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return []
+    return [int(c) for c in found] + [g for c in found for g in _children(int(c))]
+
+
+class Peak(threading.Thread):
+    """Samples the anonymous memory (KiB) of a process and all below it."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self.pid, self.kib, self.over = pid, 0, False
+
+    def run(self) -> None:
+        while not self.over:
+            self.kib = max(self.kib, sum(_anonymous(p) for p in [self.pid, *_children(self.pid)]))
+            time.sleep(0.2)
+
+
+def pithead(*args: str) -> tuple[dict, float, int]:
+    """Run the command with --json: (its answer, seconds, peak anonymous MiB of its process tree)."""
+    start = time.monotonic()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flows", *args, "--json"], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    peak = Peak(process.pid)
+    peak.start()
+    out, _ = process.communicate()
+    peak.over = True
+    return json.loads(out.strip().splitlines()[-1]), round(time.monotonic() - start, 1), peak.kib // 1024
+
+
+def data() -> Path:
+    """The real collections; says so and ends where they are missing."""
+    if not DATA.exists():
+        sys.exit(f"the real collections are not at {DATA}; set PITHEAD_DATA to their folder")
+    return DATA

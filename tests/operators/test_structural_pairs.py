@@ -1,0 +1,132 @@
+"""Pairs come from a document's own structure; the query never stands in its passage."""
+
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from operators import columns
+from operators.contract import Outcome, apply, text
+from operators.sentences import count_words
+from operators.structural_pairs import StructuralPairs, example, structural_pairs
+
+KINDS = ("title_body", "heading_section", "inverse_cloze", "body_first")
+
+
+def run(documents: list[tuple[str, str]], **params: Any) -> Outcome:
+    titles, bodies = [t for t, _ in documents], [b for _, b in documents]
+    table = pa.table({"title": pa.array(titles, text), "text": pa.array(bodies, text)})
+    table = table.append_column("doc_id", columns.content_ids(titles, bodies))
+    return apply(structural_pairs, table, StructuralPairs(**{"min_passage_words": 2, **params}))
+
+
+def pairs(outcome: Outcome) -> list[tuple[str, str]]:
+    return list(zip(outcome.table["query"].to_pylist(), outcome.table["passage"].to_pylist(), strict=True))
+
+
+PIECE = st.sampled_from(
+    [
+        "# One two",
+        "Oak grows slowly.",
+        "\n\n",
+        "\n",
+        "Head line",
+        "=====",
+        "木は高い。",
+        "a b c d e f g.",
+        "```",
+    ]
+)
+BODY = st.lists(PIECE, max_size=20).map("\n".join)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(["", "Oak", "Oak grows slowly."]), BODY), max_size=4),
+    st.integers(2, 9),
+)
+def test_offsets_sizes_and_ids_hold_for_any_document(documents: list[tuple[str, str]], most: int) -> None:
+    outcome = run(documents, kinds=KINDS, max_passage_words=most, min_query_words=1)
+    for one in outcome.table.to_pylist():
+        slice_ = documents[one["_row"]][1][one["start"] : one["end"]]
+        if one["query_type"] == "inverse_cloze":
+            assert columns.normalise(one["query"]) in columns.normalise(slice_)
+        else:
+            assert slice_ == one["passage"]
+        assert 2 <= count_words(one["passage"]) <= most
+        assert one["positive_ids"] == [one["passage_id"]] == [columns.content_id("", one["passage"])]
+        assert one["query_id"] == columns.content_id(one["query"], "") and one["title"] == ""
+
+
+def test_a_body_that_opens_with_its_title_loses_it() -> None:
+    outcome = run([("Oak  trees", "OAK trees: They grow slowly.")])
+    assert pairs(outcome) == [("Oak trees", "They grow slowly.")]
+    assert pairs(run([("Oak tree", "Oak trees grow slowly.")])) == [("Oak tree", "Oak trees grow slowly.")]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "# How it grows\nSlowly, it does.\n\n## Where else\nIn the north.",
+        "How it grows\n============\nSlowly, it does.\n\nWhere else\n----------\nIn the north.",
+        "============\nHow it grows\n============\nSlowly, it does.\n\nWhere else\n----------\nIn the north.",
+        "How it grows\n\nSlowly, it does.\n\nWhere else\n\nIn the north.",
+    ],
+)
+def test_headings_of_markdown_rst_and_plain_text_lead_to_their_section(body: str) -> None:
+    outcome = run([("Oak", body)], kinds=["heading_section"])
+    assert pairs(outcome) == [("Oak: How it grows", "Slowly, it does."), ("Oak: Where else", "In the north.")]
+
+
+def test_a_comment_in_a_code_block_is_no_heading() -> None:
+    outcome = run(
+        [("", "# Real heading\nSome words.\n\n```\n# not one\nx\n```\n")], kinds=["heading_section"]
+    )
+    assert [query for query, _ in pairs(outcome)] == ["Real heading"]
+
+
+def test_the_inverse_cloze_takes_the_sentence_out_of_its_passage() -> None:
+    bodies = [("", f"First {i} sentence. Second {i} sentence. Third {i} sentence.") for i in range(20)]
+    made = pairs(run(bodies, kinds=["inverse_cloze"]))
+    assert len(made) == 20
+    assert all(query not in passage and count_words(passage) == 6 for query, passage in made)
+    assert {query.split()[0] for query, _ in made} == {"First", "Second", "Third"}
+    turned = pairs(run(bodies[::-1], kinds=["inverse_cloze"]))[::-1]
+    assert turned == made
+
+
+def test_the_first_sentence_asks_for_the_rest() -> None:
+    outcome = run([("", "Oak grows. It is slow. It is old.")], kinds=["body_first"])
+    assert pairs(outcome) == [("Oak grows.", "It is slow. It is old.")]
+
+
+def test_a_document_without_pairs_says_why() -> None:
+    documents = [
+        ("", "No title here at all."),
+        ("Just this", "Just  this."),
+        ("Two words", "Short"),
+        ("A title", ""),
+    ]
+    outcome = run(documents, kinds=["title_body"])
+    assert outcome.rejects["reason"].to_pylist() == [
+        "no title",
+        "title equals the body",
+        "body too short",
+        "body too short",
+    ]
+    both = run(documents[:1])
+    assert both.rejects["reason"].to_pylist() == ["no title; no heading"]
+
+
+def test_the_text_ends_here() -> None:
+    shown = example()
+    assert "text" not in apply(structural_pairs, shown.table, shown.params).table.column_names
+
+
+@pytest.mark.parametrize("params", [{"kinds": []}, {"seed": 1}, {"min_passage_words": 200}])
+def test_options_that_cannot_act_are_refused(params: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        StructuralPairs.model_validate(params)
