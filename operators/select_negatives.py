@@ -131,7 +131,7 @@ def select_negatives(table: pa.Table, p: SelectNegatives, *, texts: Texts) -> Ou
     if p.policy == "quantile":
         allowed &= value <= _quantiles(rows, value, out == 0, len(table), p.quantile or 0.0)[rows]
     if p.max_score is not None:
-        allowed &= value < p.max_score
+        allowed &= value < np.float32(p.max_score)  # as the scores are, else a stored 0.7 is below 0.7
     place = np.arange(len(rows)) - offsets[rows] + 1
     _out(out, 5, (place < (p.rank_from or 0)) | (place > (p.rank_to or np.inf)))
     _out(out, 6, ~allowed)

@@ -18,10 +18,13 @@ from operators.sentences import Span, count_words, sentences, trim, words
 
 Kind = Literal["title_body", "heading_section", "inverse_cloze", "body_first"]
 
+_LINE = r"[=\-~^\"'*+#`]"
 _HEADING = re.compile(
     r"^(?:\#{1,6}[ \t]+(?P<hash>\S[^\n]*?)[ \t]*\#*[ \t]*$"
-    r"|(?:(?P<over>[=\-~^\"'*+#`])(?P=over){2,}[ \t]*\n[ \t]*)?(?P<under>\S[^\n]*)\n(?P<line>[=\-~^\"'*+#`])(?P=line){2,}[ \t]*$"
-    r"|(?<![^\n]\n)(?P<plain>(?:\d+(?:\.\d+)*\.?[ \t]+)?[^\W\d_a-z][^\n]{0,79})(?<![.!?:;,。！？])(?=\n[ \t]*\n))",
+    rf"|(?:(?P<over>{_LINE})(?P=over){{2,}}[ \t]*\n[ \t]*)?"
+    rf"(?P<under>\S[^\n]*)\n(?P<line>{_LINE})(?P=line){{2,}}[ \t]*$"
+    r"|(?<![^\n]\n)(?P<plain>(?:\d+(?:\.\d+)*\.?[ \t]+)?[^\W\d_a-z][^\n]{0,79})"
+    r"(?<![.!?:;,。！？])(?=\n[ \t]*\n))",
     re.MULTILINE,
 )
 _FENCE = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
@@ -229,7 +232,7 @@ def example() -> Example:
     titles = ["Oak trees", "", "", "Only this"]
     bodies = [
         "Oak trees\n\nThey grow slowly. They live for a thousand years.",
-        "# About birches\n\nThe birch is white and grows fast.\n\n## Where it grows\n\nIn the north, near the sea.",
+        "# About birches\n\nThe birch is white and grows fast.\n\n## Habitat\n\nIn the north, near the sea.",
         "Nothing here has a heading.",
         "Only  this",
     ]

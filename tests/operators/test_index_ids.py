@@ -1,5 +1,6 @@
 """The user's ids lead to ours, whatever the cut."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ def test_every_id_of_a_name_is_found_in_the_order_asked_for(rows: list[tuple[str
     made.merge(fold(table_of(rows[at:]), p))
     names = ["d2", "none", "ü", "", "d2"]
     offsets, found = made.finish().find(names)
-    got = [[one[0] for one in found[a:b].to_pylist()] for a, b in zip(offsets, offsets[1:], strict=False)]
+    got = [[one[0] for one in found[a:b].to_pylist()] for a, b in pairwise(offsets)]
     assert got == [sorted({i for n, i in rows if n == name}, reverse=True) for name in names]
 
 

@@ -1,5 +1,6 @@
 """Judgements become queries with positives, or rejects that name the unknown id."""
 
+import pyarrow as pa
 import pytest
 
 from operators import index_ids
@@ -18,6 +19,15 @@ def test_a_split_document_gives_all_its_passages_or_the_first() -> None:
     assert out["query_id"].to_pylist() == [content_id(q, "") for q in out["query"].to_pylist()]
     first = apply(resolve_qrels, shown.table, ResolveQrels(first_only=True), **shown.used).table
     assert first["positive_ids"].to_pylist() == [[content_id("", "oak")], [birch]]
+
+
+def test_the_order_of_judgements_changes_none_of_them() -> None:
+    shown = example()
+    turned = shown.table.take(pa.array([4, 2, 1, 3, 0]))
+    out = apply(resolve_qrels, turned, shown.params, **shown.used).table
+    assert out["query"].to_pylist() == ["what is birch?", "what is oak?"]
+    assert [len(one) for one in out["positive_ids"].to_pylist()] == [2, 1]
+    assert out["positive_ids"].to_pylist()[1] == [content_id("", "oak")]
 
 
 def test_what_refers_to_nothing_or_says_no_is_rejected() -> None:

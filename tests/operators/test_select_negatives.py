@@ -21,7 +21,6 @@ NAMES = {one: word for word, one in IDS.items()}
 
 
 def indexed() -> Texts:
-    # "OAK " is not folded by content_id's white space alone: its id differs from that of "oak".
     table = pa.table({"title": pa.array([""] * len(WORDS), text), "passage": pa.array(WORDS, text)})
     fold = index_texts(IndexTexts())
     fold.add(
@@ -169,7 +168,8 @@ def test_another_scorer_is_looked_up_among_the_candidates() -> None:
 def test_no_cut_and_no_order_of_candidates_changes_the_choice(
     rows: list[dict[str, Any]], at: int, pick: str
 ) -> None:
-    p = SelectNegatives(policy="absolute", max_score=3, negatives=2, pick=pick)
+    chosen = {"policy": "absolute", "max_score": 3, "negatives": 2, "pick": pick}
+    p = SelectNegatives.model_validate(chosen)
     table = table_of(rows)
     whole = apply(select_negatives, table, p, texts=TEXTS).table["negative_ids"].to_pylist()
     cut = [

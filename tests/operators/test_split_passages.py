@@ -65,6 +65,13 @@ def test_passages_end_where_sentences_end() -> None:
     ]
 
 
+def test_a_short_first_and_a_short_last_passage_join_their_neighbour() -> None:
+    body = "Yes. One two three four five six. No."
+    p = SplitPassages(max_words=6, min_words=2)
+    assert run([body], p).table["passage"].to_pylist() == [body]
+    assert len(run([body], SplitPassages(max_words=6, min_words=1)).table) == 3
+
+
 def test_an_overlap_repeats_the_last_sentences() -> None:
     body = "One a b. Two a b. Three a b. Four a b."
     out = run([body], SplitPassages(max_words=6, min_words=2, overlap_sentences=1))

@@ -1,0 +1,160 @@
+"""Encoders: a text becomes a unit vector, the same one whatever it is encoded with.
+
+The static encoder takes the mean of a transformer's input embeddings, as model2vec does, less their
+common direction (arXiv:1702.01417, "All-but-the-Top").
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from operators.contract import InputError
+from operators.engines.models import ModelEntry, place
+from operators.engines.shapes import one_thread, run_rows
+
+Array = np.ndarray[Any, Any]
+Role = Literal["query", "passage"]
+
+
+class Encoder(Protocol):
+    """Makes unit vectors of texts; a text that it can make nothing of becomes a zero vector."""
+
+    dim: int
+    counters: dict[str, int]
+
+    def encode(self, texts: Sequence[str], role: Role) -> Array:
+        """The vectors (N, dim) float32 of ``texts`` in their role."""
+        ...
+
+
+def source(entry: ModelEntry) -> str:
+    """What a library loads: the folder, or the name on the hub."""
+    path = place(entry.model)
+    if path is not None:
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a local folder needs no hub, and none must be waited for
+    return entry.model if path is None else str(path)
+
+
+def revision(entry: ModelEntry) -> str | None:
+    """The commit of a hub model; folders have none."""
+    return entry.revision or None if place(entry.model) is None else None
+
+
+def unit(vectors: Array) -> Array:
+    """Rows of length one; a zero row stays zero, what is not finite stays so."""
+    norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))[:, None]
+    return (vectors / np.where(norms == 0, 1, norms)).astype(np.float32)
+
+
+class Tokens:
+    """A tokenizer with a window: ids of a text, and a count of the texts that were cut."""
+
+    def __init__(self, tokenizer: Any, window: int) -> None:
+        self._tokenizer, self.window = tokenizer, window
+        self.pad = int(tokenizer.pad_token_id or 0)
+
+    def __call__(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> tuple[list[list[int]], list[bool]]:
+        """The ids of each text (with its pair), and whether it was cut."""
+        # A window of far more characters than tokens: a book must not be tokenized to be cut.
+        most = self.window * 64
+        given = [[t[:most] for t in texts], *([[t[:most] for t in pairs]] if pairs is not None else [])]
+        ids = [list(row) for row in self._tokenizer(*given, truncation=False, verbose=False)["input_ids"]] if texts else []
+        cut = [len(row) > self.window for row in ids]
+        for i in np.flatnonzero(cut):
+            one = [side[i] for side in given]
+            ids[i] = list(self._tokenizer(*one, truncation=True, max_length=self.window)["input_ids"])
+        return ids, cut
+
+
+class SentenceEncoder:
+    """Any sentence-transformers model, on the CPU, in canonical shapes."""
+
+    def __init__(self, model: Any, entry: ModelEntry) -> None:
+        self._model, self._entry = model, entry
+        window = min(entry.max_tokens, model.max_seq_length or entry.max_tokens)
+        self._tokens = Tokens(model.tokenizer, window)
+        self.dim = int(model.get_embedding_dimension())
+        self.counters = {"encoder_texts": 0, "encoder_truncated": 0}
+
+    def encode(self, texts: Sequence[str], role: Role) -> Array:
+        """The vectors (N, dim) float32 of ``texts`` in their role."""
+        prompt = self._entry.query_prompt if role == "query" else self._entry.passage_prompt
+        ids, cut = self._tokens([prompt + t for t in texts])
+        out = np.zeros((len(texts), self.dim), np.float32)
+        for where, vectors in run_rows(ids, self._tokens.pad, self._forward):
+            out[where] = vectors
+        self.counters["encoder_texts"] += len(texts)
+        self.counters["encoder_truncated"] += sum(cut)
+        return unit(out)
+
+    def _forward(self, tokens: Array, mask: Array) -> Array:
+        import torch
+
+        features = {"input_ids": torch.from_numpy(tokens), "attention_mask": torch.from_numpy(mask)}
+        with torch.inference_mode():
+            vectors: Array = self._model(features)["sentence_embedding"].float().numpy()
+        return vectors
+
+
+class StaticEncoder:
+    """The mean of a model's word embeddings, less what all words share: no transformer runs."""
+
+    def __init__(self, table: Array, tokenizer: Any, entry: ModelEntry) -> None:
+        self._table, self._tokenizer, self._entry = table, tokenizer, entry
+        self.dim = int(table.shape[1])
+        self.counters = {"encoder_texts": 0, "encoder_truncated": 0}
+
+    def encode(self, texts: Sequence[str], role: Role) -> Array:
+        """The vectors (N, dim) float32 of ``texts`` in their role."""
+        prompt, window = self._entry.query_prompt if role == "query" else self._entry.passage_prompt, self._entry.max_tokens
+        out = np.zeros((len(texts), self.dim), np.float32)
+        for start in range(0, len(texts), 1024):
+            given = [(prompt + t)[: window * 64] for t in texts[start : start + 1024]]
+            for i, found in enumerate(self._tokenizer.encode_batch(given, add_special_tokens=False), start):
+                self.counters["encoder_truncated"] += len(found.ids) > window
+                if found.ids:
+                    out[i] = self._table[found.ids[:window]].sum(axis=0)
+        self.counters["encoder_texts"] += len(texts)
+        return unit(out)
+
+
+def load_sentence(entry: ModelEntry) -> Encoder:
+    """A sentence-transformers model."""
+    one_thread()
+    where = source(entry)
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(
+        where, device="cpu", revision=revision(entry), trust_remote_code=entry.trust_remote_code, model_kwargs={"dtype": "float32"}
+    )
+    return SentenceEncoder(model.eval(), entry)
+
+
+def load_static(entry: ModelEntry) -> Encoder:
+    """The word-embedding table of a saved model."""
+    from safetensors import safe_open
+    from tokenizers import Tokenizer
+
+    folder = Path(source(entry))
+    with safe_open(str(folder / "model.safetensors"), framework="numpy") as file:
+        names = [n for n in file.keys() if n.endswith("word_embeddings.weight")]  # noqa: SIM118
+        if not names:
+            raise InputError(f"models.yaml: {entry.model!r} has no table word_embeddings.weight; static needs a BERT-like model")
+        table = np.asarray(file.get_tensor(names[0]), np.float32)
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return StaticEncoder(_weighted(table), tokenizer, entry)
+
+
+def _weighted(table: Array) -> Array:
+    """The table less its common part, frequent words made light.
+
+    A WordPiece vocabulary is sorted by frequency, so the rank stands in for it (Zipf).
+    """
+    weights = np.log1p(np.arange(len(table), dtype=np.float64))
+    common = table.mean(axis=0, dtype=np.float64)
+    return ((table - common) * weights[:, None]).astype(np.float32)

@@ -1,0 +1,63 @@
+"""Canonical shapes: what a model returns for a row depends on that row alone.
+
+A matrix product in another shape sums in another order, so the last bits of a vector would tell
+who its neighbours were. Here the length of a row alone fixes the shape that it is computed in:
+tokens padded to a multiple of 16, a fixed count of rows for that length, blanks where rows lack.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+STEP = 16  # tokens are padded to a multiple of it
+BUDGET = 2048  # tokens of a batch, pads included
+
+
+def padded(tokens: int, step: int = STEP) -> int:
+    """The length that a row of so many tokens is computed at."""
+    return max(step, -(-tokens // step) * step)
+
+
+def rows_at(length: int) -> int:
+    """The rows of every batch at a padded length."""
+    return max(1, BUDGET // length)
+
+
+def batches(lengths: Sequence[int]) -> Iterator[tuple[int, int, Array]]:
+    """Cut rows by length: (padded length, rows of the shape, positions; fewer than rows in the last)."""
+    wide = np.array([padded(n) for n in lengths], np.int64)
+    order = np.argsort(wide, kind="stable")
+    edges = np.flatnonzero(np.diff(wide[order])) + 1
+    for group in np.split(order, edges) if len(order) else []:
+        length = int(wide[group[0]])
+        for i in range(0, len(group), rows_at(length)):
+            yield length, rows_at(length), group[i : i + rows_at(length)]
+
+
+def token_batch(ids: Sequence[Sequence[int]], length: int, rows: int, pad: int) -> tuple[Array, Array]:
+    """Token ids and mask (rows, length); a row that lacks is one pad token, so that its mean exists."""
+    tokens, mask = np.full((rows, length), pad, np.int64), np.zeros((rows, length), np.int64)
+    mask[:, 0] = 1
+    for i, row in enumerate(ids):
+        tokens[i, : len(row)] = row
+        mask[i, : len(row)] = 1
+    return tokens, mask
+
+
+def run_rows(ids: Sequence[Sequence[int]], pad: int, forward: Callable[[Array, Array], Array]) -> Iterator[tuple[Array, Array]]:
+    """Call ``forward(tokens, mask)`` in canonical shapes: yields (positions, its rows for them)."""
+    for length, rows, where in batches([len(row) for row in ids]):
+        tokens, mask = token_batch([ids[i] for i in where], length, rows, pad)
+        yield where, forward(tokens, mask)[: len(where)]
+
+
+def one_thread() -> None:
+    """Torch on one thread: bytes must not depend on the count, and the workers are the parallelism."""
+    import torch
+
+    torch.set_num_threads(1)
+    with contextlib.suppress(RuntimeError):  # it may be set only before the first parallel work
+        torch.set_num_interop_threads(1)

@@ -1,0 +1,114 @@
+"""Corpus-wide BM25 statistics: document frequencies, document count, lengths (Robertson & Zaragoza 2009).
+
+They are held as an artifact, so that BM25 over any part of the corpus scores as over the whole of it.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field
+
+from operators.columns import content_ids, slices
+from operators.contract import Example, Params, operator, row_id, text
+
+
+class FitBm25(Params):
+    """How texts become terms, and BM25's two constants (Lucene's defaults)."""
+
+    analyser: Literal["english", "plain", "bigrams"] = "english"  # bigrams: scripts without spaces
+    k1: float = Field(default=1.2, gt=0)
+    b: float = Field(default=0.75, ge=0, le=1)
+
+
+@lru_cache(maxsize=4)
+def _stemmer() -> Any:
+    import Stemmer
+
+    return Stemmer.Stemmer("english")
+
+
+def analyse(texts: Sequence[str], analyser: str) -> list[list[str]]:
+    """The terms of every text, in order."""
+    if analyser == "bigrams":
+        folded = ["".join(t.lower().split()) for t in texts]
+        return [[t[i : i + 2] for i in range(max(len(t) - 1, min(len(t), 1)))] for t in folded]
+    import bm25s
+
+    english = analyser == "english"
+    tokens = bm25s.tokenize(
+        list(texts), stopwords="en" if english else None, stemmer=_stemmer() if english else None,
+        return_ids=False, show_progress=False, token_pattern=r"(?u)\b\w+\b" if not english else r"(?u)\b\w\w+\b",
+    )  # fmt: skip
+    return [list(t) for t in tokens]
+
+
+def passage_texts(table: pa.Table) -> list[str]:
+    """What BM25 reads of a passage: its title and itself."""
+    return [f"{t} {p}".strip() for t, p in zip(table["title"].to_pylist(), table["passage"].to_pylist(), strict=True)]
+
+
+class Bm25Statistics:
+    """Term → document frequency, with the number of documents and of terms; also the fold that counts."""
+
+    def __init__(self, settings: FitBm25, frequencies: Counter[str] | None = None, docs: int = 0, length: int = 0) -> None:
+        self.settings, self.frequencies = settings, frequencies or Counter()
+        self.docs, self.length = docs, length
+
+    def add(self, table: pa.Table, turn: int) -> None:
+        """Count one part."""
+        for part in slices(table):
+            for terms in analyse(passage_texts(part), self.settings.analyser):
+                self.frequencies.update(set(terms))
+                self.length += len(terms)
+            self.docs += len(part)
+
+    def merge(self, later: "Bm25Statistics") -> None:
+        """Add the counts of later parts."""
+        self.frequencies.update(later.frequencies)
+        self.docs += later.docs
+        self.length += later.length
+
+    def finish(self) -> "Bm25Statistics":
+        """The statistics are the fold itself."""
+        return self
+
+    @property
+    def mean_length(self) -> float:
+        """Terms a document."""
+        return self.length / max(self.docs, 1)
+
+    def save(self, folder: Path) -> None:
+        """Terms as lines, sorted; counts beside them; the rest as JSON."""
+        terms = sorted(self.frequencies)
+        (folder / "terms.txt").write_text("\n".join(terms), encoding="utf-8")
+        np.save(folder / "frequencies.npy", np.array([self.frequencies[t] for t in terms], np.int64), allow_pickle=False)
+        value = {"docs": self.docs, "length": self.length, "settings": self.settings.model_dump()}
+        (folder / "statistics.json").write_text(json.dumps(value, sort_keys=True))
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what ``save`` wrote."""
+        value = json.loads((folder / "statistics.json").read_text())
+        terms = (folder / "terms.txt").read_text(encoding="utf-8").split("\n")
+        counts = np.load(folder / "frequencies.npy", allow_pickle=False).tolist()
+        found = Counter(dict(zip(terms, counts, strict=False)))
+        return cls(FitBm25(**value["settings"]), found, value["docs"], value["length"])
+
+
+@operator("build", version="1", reads={"passage_id": row_id, "title": text, "passage": text})
+def fit_bm25(p: FitBm25) -> Bm25Statistics:
+    """One pass; memory grows with the vocabulary, not with the corpus."""
+    return Bm25Statistics(p)
+
+
+def example() -> Example:
+    """Four short passages."""
+    passages = ["ice melts in the sun", "iron rusts in the rain", "rain falls on ice", "the sun shines"]
+    table = pa.table({"passage_id": content_ids(passages), "title": pa.array([""] * 4, text), "passage": pa.array(passages, text)})
+    return Example(table, FitBm25())

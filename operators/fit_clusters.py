@@ -1,0 +1,93 @@
+"""Spherical k-means over a fair sample (faiss; Merrick arXiv:2407.18887, cde arXiv:2410.02525)."""
+
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field
+
+from operators.columns import content_ids, id_matrix, vectors
+from operators.contract import Example, InputError, Params, operator, row_id, vector
+
+
+class FitClusters(Params):
+    """cde's settings are iterations 100, redo 3, seed 42; Merrick's clusters are 10 a source."""
+
+    clusters: int = Field(default=10, ge=1)
+    key: str = "query_id"  # whose hash draws the sample
+    per_cluster: int = Field(default=256, ge=1)  # rows a cluster in the sample; faiss uses no more
+    iterations: int = Field(default=25, ge=1)
+    redo: int = Field(default=3, ge=1)
+    seed: int = 42
+
+
+class Centroids:
+    """(K, d) float32 unit vectors."""
+
+    def __init__(self, matrix: Any) -> None:
+        self.matrix = matrix
+
+    def save(self, folder: Path) -> None:
+        """One .npy file."""
+        np.save(folder / "centroids.npy", self.matrix, allow_pickle=False)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what ``save`` wrote."""
+        return cls(np.load(folder / "centroids.npy", allow_pickle=False))
+
+
+class _Sample:
+    """The rows with the smallest reversed ids: a fair draw that no cut and no order changes."""
+
+    def __init__(self, p: FitClusters) -> None:
+        self.p, self.size = p, p.clusters * p.per_cluster
+        self.keys: list[bytes] = []
+        self.rows: Any = None
+
+    def add(self, table: pa.Table, turn: int) -> None:
+        """Take in one part."""
+        # reversed: parts are ranges of ids, their smallest would all come from the first parts
+        self._take([bytes(k[::-1]) for k in id_matrix(table[self.p.key])], vectors(table["vector"]))
+
+    def merge(self, later: "_Sample") -> None:
+        """Take in the sample of later parts."""
+        if later.keys:
+            self._take(later.keys, later.rows)
+
+    def _take(self, keys: list[bytes], rows: Any) -> None:
+        if not keys:
+            return
+        keys, rows = self.keys + keys, rows if self.rows is None else np.concatenate([self.rows, rows])
+        order = sorted(range(len(keys)), key=keys.__getitem__)[: self.size]
+        self.keys, self.rows = [keys[i] for i in order], rows[order]
+
+    def finish(self) -> Centroids:
+        """Run k-means on the sample, in the order of its keys."""
+        import faiss
+
+        if len(self.keys) < self.p.clusters:
+            raise InputError(
+                f"fit_clusters: clusters is {self.p.clusters}, but there are {len(self.keys)} rows; set clusters lower"
+            )
+        faiss.omp_set_num_threads(1)
+        kmeans = faiss.Kmeans(
+            self.rows.shape[1], self.p.clusters, niter=self.p.iterations, nredo=self.p.redo, spherical=True,
+            seed=self.p.seed, min_points_per_centroid=1, max_points_per_centroid=self.p.per_cluster,
+        )  # fmt: skip
+        kmeans.train(np.ascontiguousarray(self.rows, dtype=np.float32))
+        return Centroids(kmeans.centroids)
+
+
+@operator("build", version="1", reads=lambda p: {p.key: row_id, "vector": vector})
+def fit_clusters(p: FitClusters) -> _Sample:
+    """One pass; memory is the sample: clusters × per_cluster vectors."""
+    return _Sample(p)
+
+
+def example() -> Example:
+    """Six vectors around two directions."""
+    rows = np.array([[1, 0.1], [1, 0], [1, -0.1], [0, 1], [0.1, 1], [-0.1, 1]], np.float32)
+    table = pa.table({"query_id": content_ids(list("abcdef")), "vector": pa.array(list(rows), vector)})
+    return Example(table, FitClusters(clusters=2))

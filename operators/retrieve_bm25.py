@@ -1,0 +1,102 @@
+"""BM25 top-k over any part of the corpus with corpus-wide statistics (bm25s, arXiv:2407.03618).
+
+bm25s computes its scores when it indexes; the one override here gives it the whole corpus's document
+frequencies, count and mean length in place of the part's, so a cut anywhere scores as one index would.
+"""
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field
+
+from operators import topk
+from operators.columns import content_ids
+from operators.contract import ROW, Example, Params, ids, operator, row_id, scores, text
+from operators.fit_bm25 import Bm25Statistics, FitBm25, analyse, passage_texts
+
+NAMES = ("bm25_ids", "bm25_scores")
+BLOCK = 256  # queries scored at a time against every passage of the part
+
+
+class RetrieveBm25(Params):
+    """How many to keep."""
+
+    top_k: int = Field(default=50, ge=1)
+
+
+def merge_bm25(partials: list[pa.Table], p: RetrieveBm25) -> pa.Table:
+    """Merge what different ranges of the corpus gave."""
+    return topk.merge(NAMES, partials, p.top_k)
+
+
+@operator("cross", version="1", reads={"query": text}, against={"passage_id": row_id, "title": text, "passage": text},
+          writes={"bm25_ids": ids, "bm25_scores": scores}, merge=merge_bm25, rows="same")  # fmt: skip
+def retrieve_bm25(left: pa.Table, right: pa.Table, p: RetrieveBm25, *, statistics: Bm25Statistics) -> pa.Table:
+    """N queries against M passages; passages that share no term with a query are not returned."""
+    from scipy import sparse
+
+    matrix, vocabulary = score_matrix(passage_texts(right), statistics)
+    rows, places, found = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.float32)]
+    queries = analyse(left["query"].to_pylist(), statistics.settings.analyser) if len(left) else []
+    for start in range(0, len(queries), BLOCK):
+        block = queries[start : start + BLOCK]
+        at = [(i, vocabulary[t]) for i, terms in enumerate(block) for t in terms if t in vocabulary]
+        if not at:
+            continue
+        i, j = np.array(at).T
+        asked = sparse.csr_matrix((np.ones(len(i)), (i, j)), shape=(len(block), len(vocabulary)))
+        asked.sort_indices()  # terms in the order of the alphabet: sums round alike in every cut
+        scored = (asked @ matrix).tocoo()
+        keep = scored.data > 0
+        rows.append(scored.row[keep] + start)
+        places.append(scored.col[keep])
+        found.append(scored.data[keep].astype(np.float32))
+    column = right["passage_id"].combine_chunks()
+    column = pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) and column.num_chunks else column
+    if not len(right):
+        column = pa.array([], row_id)
+    chosen = column.take(pa.array(np.concatenate(places).astype(np.int64)))
+    return topk.partial(NAMES, left[ROW], np.concatenate(rows).astype(np.int64), np.concatenate(found), chosen, p.top_k)
+
+
+def score_matrix(texts: list[str], statistics: Bm25Statistics) -> tuple[Any, dict[str, int]]:
+    """The (V, M) float64 matrix of each term's score in each passage, and the terms' rows."""
+    import bm25s
+    from bm25s import scoring
+    from scipy import sparse
+
+    class Part(bm25s.BM25):  # type: ignore[misc]
+        def build_index_from_ids(self, unique_token_ids: Any, corpus_token_ids: Any, **_: Any) -> dict[str, Any]:
+            frequencies = {i: statistics.frequencies[t] for t, i in vocabulary.items()}
+            idf = scoring._build_idf_array(
+                frequencies, statistics.docs, scoring._select_idf_scorer(self.idf_method), dtype=self.dtype
+            )
+            # bm25s sizes its arrays by the part's own frequencies
+            local = Counter(t for terms in corpus_token_ids for t in set(terms))
+            data, docs, terms = scoring._build_scores_and_indices_for_matrix(
+                corpus_token_ids, idf, statistics.mean_length, local, self.k1, self.b, self.delta,
+                nonoccurrence_array=None, method=self.method, dtype=self.dtype, int_dtype=self.int_dtype, show_progress=False,
+            )  # fmt: skip
+            shape = (len(vocabulary), len(corpus_token_ids))
+            return {"matrix": sparse.csr_matrix((data, (terms, docs)), shape=shape, dtype=self.dtype)}
+
+    tokens = analyse(texts, statistics.settings.analyser) if texts else []
+    vocabulary = {t: i for i, t in enumerate(sorted({t for terms in tokens for t in terms}))}
+    if not vocabulary:
+        return sparse.csr_matrix((0, len(texts))), vocabulary
+    settings = statistics.settings
+    part = Part(method="lucene", k1=settings.k1, b=settings.b, dtype="float64")
+    built = part.build_index_from_ids([*vocabulary.values()], [[vocabulary[t] for t in terms] for terms in tokens])
+    return built["matrix"], vocabulary
+
+
+def example() -> Example:
+    """Two queries, four passages."""
+    passages = ["ice melts in the sun", "iron rusts in the rain", "rain falls on ice", "the sun shines"]
+    right = pa.table({"passage_id": content_ids(passages), "title": pa.array([""] * 4, text), "passage": pa.array(passages, text)})
+    statistics = Bm25Statistics(FitBm25())
+    statistics.add(right, 0)
+    left = pa.table({"query": pa.array(["melting ice", "rain and rust", "unheard"], text)})
+    return Example(left, RetrieveBm25(top_k=3), {"statistics": statistics}, right)

@@ -1,0 +1,52 @@
+"""Partial top-k tables and their merge: order is (−score, id), whatever was searched first."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from operators.columns import flat, id_pairs, lists
+from operators.contract import ROW, row_id, score
+
+Array = np.ndarray[Any, Any]
+
+
+def ranked(rows: Array, scores: Array, ids: pa.Array, count: int, top_k: int) -> tuple[Array, Array]:
+    """Rank (M,) candidates of ``count`` rows: (offsets (count+1,), positions of those kept).
+
+    Each row keeps its ``top_k`` best by (−score, id); an id that is there twice counts once.
+    """
+    pairs = id_pairs(ids) if len(ids) else np.empty(0, [("hi", "u8"), ("lo", "u8")])
+    order = np.lexsort((pairs["lo"], pairs["hi"], -scores, rows))
+    r, hi, lo = rows[order], pairs["hi"][order], pairs["lo"][order]
+    again = np.zeros(len(order), bool)
+    again[1:] = (r[1:] == r[:-1]) & (hi[1:] == hi[:-1]) & (lo[1:] == lo[:-1])
+    order = order[~again]
+    r = rows[order]
+    place = np.arange(len(r)) - np.searchsorted(r, r, side="left")
+    order = order[place < top_k]
+    return np.concatenate([[0], np.cumsum(np.bincount(rows[order], minlength=count))]).astype(np.int64), order
+
+
+def partial(names: tuple[str, str], row: Any, rows: Array, scores: Array, ids: pa.Array, top_k: int) -> pa.Table:
+    """A partial: ``_row`` and the two list columns ``names`` (ids, scores), a row a left row.
+
+    ``row`` (N,) is the left side's `_row`; ``rows`` (M,) are positions in it.
+    """
+    offsets, order = ranked(rows, scores, ids, len(row), top_k)
+    chosen = ids.take(pa.array(order))
+    found = [lists(offsets, chosen), lists(offsets, pa.array(scores[order].astype(np.float32), score))]
+    return pa.table([row, *found], names=[ROW, *names])
+
+
+def merge(names: tuple[str, str], partials: Sequence[pa.Table], top_k: int) -> pa.Table:
+    """The partial of everything that ``partials`` searched; associative and commutative."""
+    every = pa.concat_tables(partials)
+    left = every[ROW].to_numpy()
+    labels, where = np.unique(left, return_inverse=True)
+    offsets, ids = flat(every[names[0]])
+    _, values = flat(every[names[1]])
+    rows = np.repeat(where, np.diff(offsets))
+    found = values.to_numpy(zero_copy_only=False).astype(np.float32)
+    return partial(names, pa.array(labels, pa.int32()), rows, found, ids.cast(row_id), top_k)

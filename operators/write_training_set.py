@@ -1,0 +1,58 @@
+"""Write the shards of a training set in batch order; here the texts join, by id."""
+
+import pyarrow as pa
+from pydantic import Field
+
+from operators.columns import content_ids, flat, lists, put
+from operators.contract import Columns, Example, Params, ids, operator, row_id, scores, text, texts
+from operators.index_texts import Texts
+
+TEXTS = ("query", "query_type", "instruction", "generator", "source", "licence")
+
+
+class WriteTrainingSet(Params):
+    """How many rows a shard, and what the rows carry."""
+
+    shard_rows: int = Field(default=65536, ge=1)
+    negatives: bool = True
+    scores: bool = True
+
+
+def _reads(p: WriteTrainingSet) -> Columns:
+    negative = {"negative_ids": ids, **({"negative_scores": scores} if p.scores else {})} if p.negatives else {}
+    return {
+        "query_id": row_id, **dict.fromkeys(TEXTS, text), "positive_ids": ids,
+        **({"positive_scores": scores} if p.scores else {}), **negative,
+        "cluster": pa.int32(), "batch": pa.int64(), "position": pa.int64(),
+    }  # fmt: skip
+
+
+def _writes(p: WriteTrainingSet) -> Columns:
+    return {**_reads(p), "positives": texts, **({"negatives": texts} if p.negatives else {})}
+
+
+@operator("group", version="1", reads=_reads, writes=_writes, key="position", width=lambda p: p.shard_rows, rows="same",
+          publishes=True, closed=True)  # fmt: skip
+def write_training_set(table: pa.Table, p: WriteTrainingSet, *, texts: Texts) -> pa.Table:
+    """One shard, sorted by its place in batch order, with ``positives`` and ``negatives`` as texts."""
+    for name, source in (("positives", "positive_ids"), *((("negatives", "negative_ids"),) if p.negatives else ())):
+        offsets, values = flat(table[source])
+        table = put(table, name, lists(offsets, texts.take(values)))
+    return table
+
+
+def example() -> Example:
+    """Two rows."""
+    from operators.index_texts import IndexTexts, index_texts
+
+    names = sorted(content_ids(["", "", ""], list("xyz")).to_pylist())
+    fold = index_texts(IndexTexts())
+    fold.add(pa.table({"passage_id": pa.array(names, row_id), "title": pa.array([""] * 3, text),
+                       "passage": pa.array(list("xyz"), text)}), 0)  # fmt: skip
+    table = pa.table({
+        "query_id": content_ids(["a", "b"]), **{c: pa.array(["t", "u"], text) for c in TEXTS},
+        "positive_ids": pa.array([[names[0]], [names[1]]], ids), "positive_scores": pa.array([[0.9], [0.8]], scores),
+        "negative_ids": pa.array([[names[1], names[2]], []], ids), "negative_scores": pa.array([[0.3, 0.2], []], scores),
+        "cluster": pa.array([0, 1], pa.int32()), "batch": pa.array([0, 0], pa.int64()), "position": pa.array([0, 1], pa.int64()),
+    })  # fmt: skip
+    return Example(table, WriteTrainingSet(), {"texts": fold.finish()})

@@ -1,0 +1,62 @@
+import bm25s
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from operators.columns import content_ids
+from operators.contract import numbered, text
+from operators.fit_bm25 import Bm25Statistics, FitBm25, analyse, passage_texts
+from operators.retrieve_bm25 import RetrieveBm25, merge_bm25, retrieve_bm25
+
+
+def corpus(passages, titles=None):
+    titles = titles or [""] * len(passages)
+    columns = {"passage_id": content_ids(titles, passages), "title": pa.array(titles, text), "passage": pa.array(passages, text)}
+    return pa.table(columns)
+
+
+def search(queries, right, cuts, top_k=5):
+    statistics = Bm25Statistics(FitBm25())
+    statistics.add(right, 0)
+    left = numbered(pa.table({"query": pa.array(queries, text)}))
+    p = RetrieveBm25(top_k=top_k)
+    edges = [0, *cuts, len(right)]
+    parts = [retrieve_bm25(left, right.slice(a, b - a), p, statistics=statistics) for a, b in zip(edges, edges[1:], strict=False)]
+    return merge_bm25(parts[::-1], p)
+
+
+@pytest.fixture(scope="module")
+def scifact(data):
+    table = pq.read_table(data / "scifact" / "corpus.parquet")
+    return table, corpus(table["text"].to_pylist(), table["title"].to_pylist())
+
+
+def test_any_cut_scores_as_one_index_of_bm25s_does(scifact):
+    right = scifact[1].slice(0, 600)
+    queries = [t for t in scifact[0]["title"].slice(600, 40).to_pylist()]
+    whole = search(queries, right, [])
+    assert search(queries, right, [100, 101, 450]).equals(whole)
+    index = bm25s.BM25(method="lucene", k1=1.2, b=0.75, dtype="float64")
+    index.index(analyse(passage_texts(right), "english"), show_progress=False)
+    for i, terms in enumerate(analyse(queries, "english")):
+        expected = np.sort(index.get_scores([t for t in terms if t in index.vocab_dict]))[::-1][:5]
+        assert np.allclose(whole["bm25_scores"][i].as_py(), expected[expected > 0], atol=1e-5)
+
+
+def test_scifact_scores_as_lucene_does(scifact, data):
+    import ir_measures
+    from ir_measures import nDCG
+
+    table, right = scifact
+    queries = pq.read_table(data / "scifact" / "queries.parquet")
+    qrels = pq.read_table(data / "scifact" / "qrels.parquet")
+    judged = queries.filter(pa.compute.is_in(queries["_id"], qrels["query_id"]))
+    found = search(judged["text"].to_pylist(), right, [2000], top_k=10)
+    names = dict(zip(right["passage_id"].to_pylist(), table["_id"].to_pylist(), strict=True))
+    run = {q: {names[i]: s for i, s in zip(ids, scores, strict=True)} for q, ids, scores in zip(
+        judged["_id"].to_pylist(), found["bm25_ids"].to_pylist(), found["bm25_scores"].to_pylist(), strict=True)}  # fmt: skip
+    truth: dict = {}
+    for q, d, s in zip(*(qrels[c].to_pylist() for c in ("query_id", "corpus_id", "score")), strict=True):
+        truth.setdefault(q, {})[d] = int(s)
+    assert abs(ir_measures.calc_aggregate([nDCG @ 10], truth, run)[nDCG @ 10] - 0.683) < 0.02

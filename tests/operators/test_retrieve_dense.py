@@ -1,0 +1,43 @@
+import numpy as np
+import pyarrow as pa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from operators.columns import content_ids
+from operators.contract import numbered, vector
+from operators.retrieve_dense import RetrieveDense, merge_dense, retrieve_dense
+
+
+def sides(queries, passages):
+    left = {"query_id": content_ids([f"q{i}" for i in range(len(queries))]), "vector": pa.array(list(queries), vector)}
+    right = {"passage_id": content_ids([f"p{i}" for i in range(len(passages))]), "vector": pa.array(list(passages), vector)}
+    return numbered(pa.table(left)), pa.table(right)
+
+
+def brute(left, right, k):
+    q = np.array(left["vector"].to_pylist(), np.float64)
+    d = np.array(right["vector"].to_pylist(), np.float64)
+    names = right["passage_id"].to_pylist()
+    scores = np.einsum("qd,kd->qk", q, d).astype(np.float32)
+    return [[names[j] for j in sorted(range(len(names)), key=lambda j: (-row[j], names[j]))[:k]] for row in scores]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 60), st.integers(1, 12), st.lists(st.integers(0, 60), max_size=3), st.booleans())
+def test_it_equals_brute_force_in_float64_for_any_cut_ties_included(seed, passages, k, cuts, coarse):
+    rng = np.random.default_rng(seed)
+    q, d = rng.normal(size=(4, 8)).astype(np.float32), rng.normal(size=(passages, 8)).astype(np.float32)
+    if coarse:  # many exact ties, zero vectors among them
+        q, d = np.round(q), np.round(d)
+    left, right = sides(q, d)
+    edges = [0, *sorted(min(c, passages) for c in cuts), passages]
+    p = RetrieveDense(top_k=k)
+    parts = [retrieve_dense(left, right.slice(a, b - a), p) for a, b in zip(edges, edges[1:], strict=False)]
+    found = merge_dense(parts[::-1], p)
+    assert found["candidate_ids"].to_pylist() == brute(left, right, k)
+
+
+def test_many_ties_at_the_cut_are_settled_by_id():
+    left, right = sides(np.ones((2, 4), np.float32), np.ones((200, 4), np.float32))
+    found = retrieve_dense(left, right, RetrieveDense(top_k=5))
+    assert found["candidate_ids"].to_pylist() == brute(left, right, 5)
