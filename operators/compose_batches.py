@@ -94,9 +94,9 @@ class _Composer:
         if self.p.remainder == "short":
             full += loose
         elif self.p.remainder == "mix":
-            left = [r for rows in loose for r in rows]
+            left = {r for rows in loose for r in rows}
             sources = _strata(table, ["source"])
-            full += self._fill(sorted(left, key=order.index), sources, own, negative)[0]
+            full += self._fill([r for r in order if r in left], sources, own, negative)[0]
         names = id_matrix(table["query_id"])
         full.sort(key=lambda rows: row_seed(self.p.seed, "batch", min(bytes(names[r]) for r in rows)))
         return _numbered(full, table)

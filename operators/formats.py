@@ -1,0 +1,246 @@
+"""Read records from files: parquet, jsonl (also gz, zst), csv and tsv, text folders, BEIR, `datasets`.
+
+Every reader yields `Batch`es: columns of equal length, or a record that cannot be read with its reason.
+"""
+
+import csv
+import difflib
+import gzip
+import hashlib
+import io
+import json
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from operators.contract import InputError, Item
+
+ROWS = 4096  # records a batch
+LINE = 64 << 20  # bytes a line may have; what is longer is a reject, and is never held whole
+SUFFIXES = {
+    ".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": "csv", ".tsv": "tsv",
+    ".txt": "text", ".md": "text", ".rst": "text", ".trec": "trec", ".qrels": "trec",
+}  # fmt: skip
+Bad = tuple[int, str, str]  # record number, reason, value
+
+
+@dataclass
+class Batch:
+    """Some records by column, and those that could not be read."""
+
+    columns: dict[str, list[Any]]
+    numbers: list[int]  # of the records, from 1
+    bad: list[Bad] = field(default_factory=list)
+
+
+def kind_of(path: Path, given: str) -> str:
+    """The format of a file: as given, or by its suffix below any ``.gz`` or ``.zst``."""
+    if given != "auto":
+        return given
+    suffix = [s for s in path.suffixes if s not in (".gz", ".zst")][-1:]
+    if not suffix or suffix[0].lower() not in SUFFIXES:
+        raise InputError(f"{path}: its format cannot be told by its name; give format: parquet, jsonl, csv, tsv or text")
+    return SUFFIXES[suffix[0].lower()]
+
+
+def files_of(path: str, given: str) -> list[Path]:
+    """The files that ``path`` names: itself, a folder's in order of name, or a glob's."""
+    root = Path(path)
+    if any(c in path for c in "*?["):
+        anchor = Path(root.anchor or ".")
+        found = sorted(anchor.glob(str(root.relative_to(anchor) if root.anchor else root)))
+    elif root.is_dir():
+        found = sorted(p for p in root.rglob("*") if p.is_file() and not p.name.startswith("."))
+        if given == "auto":
+            found = [p for p in found if any(s in SUFFIXES for s in p.suffixes)]
+    elif root.exists():
+        found = [root]
+    else:
+        raise InputError(f"{path}: no such file or folder; mend `path:`")
+    if not found:
+        raise InputError(f"{path}: it holds no file that can be read; mend `path:`")
+    return found
+
+
+def digest_of(path: Path) -> str:
+    """The sha256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def file_items(path: str, given: str) -> list[Item]:
+    """One item a file; the order of files and their folders are no part of the data."""
+    return [Item(str(f), f"{f.name}:{digest_of(f)}") for f in files_of(path, given)]
+
+
+def read(path: Path, given: str) -> Iterator[Batch]:
+    """Every record of one file."""
+    kind = kind_of(path, given)
+    readers = {"parquet": _parquet, "jsonl": _jsonl, "csv": _csv, "tsv": _csv, "text": _text, "trec": _trec}
+    try:
+        yield from readers[kind](path)
+    except (EOFError, zlib.error) as error:
+        raise InputError(f"{path}: it ends early, its gzip is cut off; copy it again") from error
+    except gzip.BadGzipFile as error:
+        raise InputError(f"{path}: it is not gzip, although its name says so") from error
+
+
+def _parquet(path: Path) -> Iterator[Batch]:
+    with _open_parquet(path) as file:
+        number = 1
+        for batch in file.iter_batches(ROWS):
+            columns = {name: batch.column(i).to_pylist() for i, name in enumerate(batch.schema.names)}
+            yield Batch(columns, list(range(number, number + len(batch))))
+            number += len(batch)
+
+
+def _open_parquet(path: Path) -> Any:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.ParquetFile(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(f"{path}: it is not a whole parquet file ({str(error).splitlines()[0][:80]}); copy it again") from error
+
+
+def _bytes(path: Path) -> Any:
+    if path.suffix == ".gz":
+        return gzip.open(path, "rb")
+    if path.suffix == ".zst":
+        import zstandard
+
+        return io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(path.open("rb"), closefd=True))
+    return path.open("rb")
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes | None]]:
+    """Numbered lines; None for one that is too long, which is read past piece by piece."""
+    with _bytes(path) as file:
+        number = 0
+        while line := file.readline(LINE + 1):
+            number += 1
+            if len(line) > LINE:
+                while not line.endswith(b"\n") and (line := file.readline(1 << 20)):
+                    pass
+                yield number, None
+            else:
+                yield number, line
+
+
+def _jsonl(path: Path) -> Iterator[Batch]:
+    records: list[dict[str, Any]] = []
+    numbers: list[int] = []
+    bad: list[Bad] = []
+    for number, line in _lines(path):
+        if line is not None and not line.strip():
+            continue
+        record, fault = _record(line)
+        if record is None:
+            bad.append((number, *fault))
+        else:
+            records.append(record)
+            numbers.append(number)
+        if len(records) + len(bad) >= ROWS:
+            yield Batch(_columns(records), numbers, bad)
+            records, numbers, bad = [], [], []
+    yield Batch(_columns(records), numbers, bad)
+
+
+def _record(line: bytes | None) -> tuple[dict[str, Any] | None, tuple[str, str]]:
+    if line is None:
+        return None, (f"a line longer than {LINE >> 20} MB", "")
+    head = line[:200].decode("utf-8", "replace").strip()
+    try:
+        value = json.loads(line.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        return None, ("invalid UTF-8", f"byte {error.start}: {head}")
+    except (ValueError, RecursionError):
+        return None, ("not JSON", head)
+    return (value, ("", "")) if isinstance(value, dict) else (None, ("not a JSON object", head))
+
+
+def _columns(records: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    names = list(dict.fromkeys(name for r in records for name in r))
+    return {name: [r.get(name) for r in records] for name in names}
+
+
+def _csv(path: Path) -> Iterator[Batch]:
+    csv.field_size_limit(LINE)
+    bad: list[Bad] = []
+
+    def decoded() -> Iterator[str]:
+        for number, line in _lines(path):
+            if line is None:
+                bad.append((number, f"a line longer than {LINE >> 20} MB", ""))
+                continue
+            try:
+                yield line.decode("utf-8-sig")
+            except UnicodeDecodeError as error:
+                bad.append((number, "invalid UTF-8", f"byte {error.start}: {line[:100].decode('utf-8', 'replace')}"))
+
+    tab = "\t" if ".tsv" in path.suffixes else ","
+    reader = csv.DictReader(decoded(), delimiter=tab, quoting=csv.QUOTE_NONE if tab == "\t" else csv.QUOTE_MINIMAL)
+    records: list[dict[str, Any]] = []
+    numbers: list[int] = []
+    for record in reader:
+        if None in record or None in record.values():
+            bad.append((reader.line_num, "another number of fields than the header", str(record)[:200]))
+        else:
+            records.append(record)
+            numbers.append(reader.line_num)
+        if len(records) >= ROWS:
+            yield Batch(_columns(records), numbers, bad[:])
+            records, numbers = [], []
+            bad.clear()
+    yield Batch(_columns(records), numbers, bad[:])
+
+
+def _text(path: Path) -> Iterator[Batch]:
+    try:
+        value = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        yield Batch({}, [], [(1, "invalid UTF-8", f"byte {error.start}")])
+        return
+    heading = next((ln.lstrip("# ").strip() for ln in value.splitlines() if ln.startswith("# ")), path.stem)
+    yield Batch({"_id": [path.name], "title": [heading], "text": [value]}, [1])
+
+
+def _trec(path: Path) -> Iterator[Batch]:
+    """TREC qrels: query, iteration, document, relevance."""
+    records, numbers, bad = [], [], []
+    for number, line in _lines(path):
+        fields = (line or b"").decode("utf-8", "replace").split()
+        if len(fields) == 4:
+            records.append({"query_id": fields[0], "corpus_id": fields[2], "score": fields[3]})
+            numbers.append(number)
+        elif fields:
+            bad.append((number, "not four fields of TREC qrels", " ".join(fields)[:200]))
+    yield Batch(_columns(records), numbers, bad)
+
+
+def first_columns(path: Path, given: str) -> set[str] | None:
+    """The columns of a file, told from its head; None where only reading it tells."""
+    if kind_of(path, given) == "parquet":
+        with _open_parquet(path) as file:
+            return set(file.schema_arrow.names)
+    for batch in read(path, given):
+        return set(batch.columns) if batch.columns else None
+    return None
+
+
+def pick(names: Iterable[str], wanted: str, given: str | None, usual: Sequence[str], path: str) -> str:
+    """The column that holds ``wanted``: as given, or the first usual name; `InputError` otherwise."""
+    have = list(names)
+    for name in [given] if given else usual:
+        if name in have:
+            return name
+    close = difflib.get_close_matches(given or wanted, have, 1, 0.6)
+    hint = f"; did you mean {close[0]!r}?" if close else f"; it has {', '.join(sorted(have)) or 'none'}"
+    missing = f"no column {given!r}" if given else f"no column for the {wanted}"
+    raise InputError(f"{path}: {missing}{hint}; name it with `columns: {{{wanted}: ...}}`")

@@ -1,0 +1,135 @@
+"""Read a corpus: files of most kinds, BEIR folders, Hugging Face datasets, Python's own docstrings."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+from pydantic import Field
+
+from operators import formats, python_docs, rows
+from operators.columns import content_ids
+from operators.contract import InputError, Item, Outcome, Params, operator, row_id, text
+from operators.datasets_reader import dataset_batches, dataset_items
+
+USUAL = {
+    "id": ("_id", "id", "docid", "doc_id", "source_id", "corpus_id", "pid"), "title": ("title", "name", "heading"),
+    "text": ("text", "body", "contents", "content", "passage", "document"), "lang": ("lang", "language"),
+}  # fmt: skip
+Format = Literal["auto", "parquet", "jsonl", "csv", "tsv", "text", "beir", "datasets", "python_docs"]
+
+
+class ReadCorpus(Params):
+    """Where the documents are and what their columns are called."""
+
+    path: str  # a file, a folder, a glob; with format datasets also a name
+    format: Format = "auto"
+    columns: dict[Literal["id", "title", "text", "lang"], str] = {}
+    source: str = ""  # default: the file's or folder's name
+    lang: str = ""
+    licence: str = ""
+    split: str = "train"  # of a Hugging Face dataset
+    max_chars: int = Field(default=20_000_000, ge=1)
+
+
+WRITES = {
+    "doc_id": row_id, "source": text, "source_id": text, "title": text, "text": text, "lang": text, "licence": text,
+}  # fmt: skip
+
+
+def place(p: Any, name: str) -> tuple[str, str]:
+    """(path, format) of the files: in a BEIR folder ``name``.jsonl."""
+    folder = Path(p.path)
+    beir = p.format == "beir" or (p.format == "auto" and folder.is_dir() and (folder / "corpus.jsonl").exists())
+    return (str(folder / f"{name}.jsonl"), "jsonl") if beir else (p.path, p.format)
+
+
+def items_of(p: Any, name: str) -> list[Item]:
+    """What there is to read."""
+    path, kind = place(p, name)
+    return dataset_items(p) if kind == "datasets" else formats.file_items(path, kind)
+
+
+def _items(p: ReadCorpus) -> list[Item]:
+    if p.format == "python_docs":
+        return [Item("python-docs", python_docs.digest())]
+    return items_of(p, "corpus")
+
+
+def batches_of(item: Item, p: Any, name: str) -> Iterator[formats.Batch]:
+    """The records of one item."""
+    kind = place(p, name)[1]
+    return dataset_batches(item, p) if kind == "datasets" else formats.read(Path(item.name), kind)
+
+
+def check_file(p: Any, name: str, wanted: Mapping[str, Sequence[str]]) -> list[str]:
+    """Whether the first file is there and has the columns; one sentence a fault."""
+    try:
+        path, kind = place(p, name)
+        if kind == "datasets":
+            dataset_items(p)
+            return []
+        first = formats.files_of(path, kind)[0]
+        have = formats.first_columns(first, kind)
+    except InputError as error:
+        return [str(error)]
+    faults = []
+    given = dict(p.columns)
+    for field in [*wanted, *(c for c in given if c not in wanted)] if have is not None else ():
+        try:
+            formats.pick(have or (), field, given.get(field), wanted.get(field, ()), str(first))
+        except InputError as error:
+            faults.append(str(error))
+    return faults
+
+
+def _check(p: ReadCorpus, using: Mapping[str, Any]) -> list[str]:
+    return [] if p.format == "python_docs" else check_file(p, "corpus", {"text": USUAL["text"]})
+
+
+def source_of(p: Any) -> str:
+    """The name of the source: as given, or the file's or folder's."""
+    stem = Path(p.path).name.split(".")[0]
+    return p.source or (Path(p.path).parent.name if stem == "corpus" else stem) or "corpus"
+
+
+@operator("source", version="1", key="doc_id", items=_items, writes=WRITES, check=_check)
+def read_corpus(item: Item, p: ReadCorpus) -> Iterator[Outcome]:
+    """Documents of one file, some thousands at a time."""
+    if p.format == "python_docs":
+        found = list(python_docs.docs())
+        ids, titles, texts = (list(c) for c in zip(*found, strict=True))
+        yield _outcome(p, formats.Batch({"_id": ids, "title": titles, "text": texts}, list(range(1, len(ids) + 1))), item)
+        return
+    for batch in batches_of(item, p, "corpus"):
+        yield _outcome(p, batch, item)
+
+
+def _outcome(p: ReadCorpus, batch: formats.Batch, item: Item) -> Outcome:
+    count, given = len(batch.numbers), dict(p.columns)
+    if count:
+        formats.pick(batch.columns, "text", given.get("text"), USUAL["text"], item.name)
+    names = {c: next((n for n in ([given[c]] if c in given else USUAL[c]) if n in batch.columns), None) for c in USUAL}
+    bad = list(batch.bad)
+    kept: list[tuple[str, str, str, str]] = []
+    values = zip(*(rows.column(batch.columns, names[c], count) for c in ("id", "title", "text", "lang")), strict=True)
+    for number, (own, title, body, lang) in zip(batch.numbers, values, strict=True):
+        fault = rows.text_fault(body, "text", p.max_chars) or rows.text_fault(title, "title", p.max_chars)
+        if fault is None and not (body or "").strip():
+            fault = ("empty text", rows.as_id(own))
+        if fault:
+            bad.append((number, *fault))
+        else:
+            kept.append((rows.as_id(own) or f"{Path(item.name).name}:{number}", title or "", body, rows.as_id(lang) or p.lang))
+    ids, titles, texts, langs = (list(c) for c in zip(*kept, strict=True)) if kept else ([], [], [], [])
+    columns = [content_ids(titles, texts), [source_of(p)] * len(ids), ids, titles, texts, langs, [p.licence] * len(ids)]
+    table = pa.table([pa.array(c, t) for c, t in zip(columns, WRITES.values(), strict=True)], names=list(WRITES))
+    return Outcome(table, rows.bad_table(bad), seen=count + len(batch.bad))
+
+
+def example(folder: Path) -> ReadCorpus:
+    """Three documents, one of them empty, and a line that is no JSON."""
+    lines = [{"_id": "1", "title": "Ice", "text": "It melts."}, {"_id": "2", "text": "Iron rusts."}, {"_id": "3", "text": " "}]
+    (folder / "corpus.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines) + "{oops\n")
+    return ReadCorpus(path=str(folder / "corpus.jsonl"))

@@ -1,0 +1,98 @@
+"""Read pairs that exist already: a query and one or several positives a record."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from operators import formats, rows
+from operators.columns import content_ids
+from operators.contract import Item, Outcome, Params, ids, operator, row_id, text
+from operators.read_corpus import batches_of, check_file, items_of, source_of
+
+USUAL = {
+    "query": ("query", "anchor", "question", "sentence1"), "positive": ("positive", "positives", "pos", "passage", "answer", "document"),
+    "title": ("title",), "instruction": ("instruction", "prompt"), "id": ("_id", "id", "query_id", "source_id"),
+}  # fmt: skip
+
+
+class ReadPairs(Params):
+    """Where the pairs are and what their columns are called."""
+
+    path: str
+    format: Literal["auto", "parquet", "jsonl", "csv", "tsv", "datasets"] = "auto"
+    columns: dict[Literal["query", "positive", "title", "instruction", "id"], str] = {}
+    source: str = ""
+    licence: str = ""
+    instruction: str = ""
+    query_type: str = ""
+    split: str = "train"
+    max_chars: int = 20_000_000
+
+
+TEXTS = ("query", "query_type", "instruction", "generator", "source", "source_id", "licence", "title", "passage")
+WRITES = {"query_id": row_id, **dict.fromkeys(TEXTS, text), "passage_id": row_id, "positive_ids": ids}
+
+
+def _items(p: ReadPairs) -> list[Item]:
+    return items_of(p, "pairs")
+
+
+def _check(p: ReadPairs, using: Mapping[str, Any]) -> list[str]:
+    return check_file(p, "pairs", {"query": USUAL["query"], "positive": USUAL["positive"]})
+
+
+@operator("source", version="1", key="query_id", items=_items, writes=WRITES, check=_check)
+def read_pairs(item: Item, p: ReadPairs) -> Iterator[Outcome]:
+    """One row a (query, positive); a record with a list of positives makes several."""
+    for batch in batches_of(item, p, "pairs"):
+        count, given = len(batch.numbers), dict(p.columns)
+        if count:
+            for column in ("query", "positive"):
+                formats.pick(batch.columns, column, given.get(column), USUAL[column], item.name)
+        names = {c: next((n for n in ([given[c]] if c in given else USUAL[c]) if n in batch.columns), None) for c in USUAL}
+        bad, kept = list(batch.bad), []
+        columns = [rows.column(batch.columns, names[c], count) for c in ("query", "positive", "title", "instruction", "id")]
+        for number, record in zip(batch.numbers, zip(*columns, strict=True), strict=True):
+            found, faults = _pairs(p, number, record, item)
+            kept += found
+            bad += faults
+        yield Outcome(_table(p, kept), rows.bad_table(bad), seen=len(kept) + len(bad))
+
+
+def _pairs(p: ReadPairs, number: int, record: Any, item: Item) -> tuple[list[Any], list[formats.Bad]]:
+    query, positives, title, instruction, own = record
+    faults: list[formats.Bad] = []
+    found = []
+    for positive in positives if isinstance(positives, list) else [positives]:
+        fault = None
+        for name, value in (("query", query), ("positive", positive)):
+            fault = fault or rows.text_fault(value, name, p.max_chars)
+            if fault is None and not (value or "").strip():
+                fault = (f"empty {name}", rows.as_id(own))
+        if fault:
+            faults.append((number, *fault))
+        else:
+            name = rows.as_id(own) or f"{Path(item.name).name}:{number}"
+            found.append((query, rows.as_id(instruction) or p.instruction, name, rows.as_id(title), positive))
+    return found, faults or ([] if found else [(number, "no positive", str(query)[:200])])
+
+
+def _table(p: ReadPairs, kept: list[Any]) -> pa.Table:
+    queries, instructions, names, titles, passages = (list(c) for c in zip(*kept, strict=True)) if kept else ([], [], [], [], [])
+    n = len(kept)
+    passage_ids = content_ids(titles, passages)
+    values = [
+        content_ids(queries, instructions), queries, [p.query_type] * n, instructions, [""] * n, [source_of(p)] * n, names,
+        [p.licence] * n, titles, passages, passage_ids, [[i] for i in passage_ids.to_pylist()],
+    ]  # fmt: skip
+    return pa.table([pa.array(v, t) for v, t in zip(values, WRITES.values(), strict=True)], names=list(WRITES))
+
+
+def example(folder: Path) -> ReadPairs:
+    """Two records, one with two positives, one without any."""
+    lines = [{"query": "what melts", "positive": ["Ice melts.", "Snow melts."]}, {"query": "what rusts", "positive": []}]
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
+    return ReadPairs(path=str(folder / "pairs.jsonl"))
