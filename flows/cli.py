@@ -69,6 +69,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(getattr(verbs, f"do_{args.verb}")(args))
     except InputError as error:
         return _fail(args, 2, str(error))
+    except BrokenPipeError:  # the reader of our output, such as head, has enough
+        sys.stderr.close()
+        return 0
     except OSError as error:
         return _fail(args, 2, f"{error.filename or getattr(args, 'store', '')}: {reason(error)}")
     except (StepFailed, ContractError) as error:

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from operators import formats, rows
 from operators.columns import content_ids
-from operators.contract import InputError, Item, Outcome, Params, operator, row_id, score, text
+from operators.contract import InputError, Item, Outcome, Params, operator, row_id, text
 from operators.datasets_reader import dataset_batches, dataset_items
 from operators.read_corpus import source_of
 
@@ -29,7 +29,7 @@ class ReadQrels(Params):
     split: str = "train"
 
 
-WRITES = {"qrel_id": row_id, "query_source_id": text, "corpus_source_id": text, "relevance": score, "source": text, "licence": text}
+WRITES = {"qrel_id": row_id, "query_source_id": text, "corpus_source_id": text, "relevance": pa.int32(), "source": text, "licence": text}
 
 
 def _place(p: ReadQrels) -> tuple[str, str]:
@@ -65,7 +65,7 @@ def read_qrels(item: Item, p: ReadQrels) -> Iterator[Outcome]:
                  for c in ("query", "document")}  # fmt: skip
         grade = next((n for n in ([given["relevance"]] if "relevance" in given else USUAL["relevance"]) if n in batch.columns), None)
         bad = list(batch.bad)
-        kept: list[tuple[str, str, float]] = []
+        kept: list[tuple[str, str, int]] = []
         columns = [rows.column(batch.columns, n, count) for n in (names["query"], names["document"], grade)]
         for number, (query, document, given_grade) in zip(batch.numbers, zip(*columns, strict=True), strict=True):
             fault, value = _fault(p, query, document, given_grade)
@@ -80,14 +80,16 @@ def read_qrels(item: Item, p: ReadQrels) -> Iterator[Outcome]:
         yield Outcome(table, rows.bad_table(bad), seen=count + len(batch.bad))
 
 
-def _fault(p: ReadQrels, query: Any, document: Any, grade: Any) -> tuple[str, float]:
+def _fault(p: ReadQrels, query: Any, document: Any, grade: Any) -> tuple[str, int]:
     if query in (None, "") or document in (None, ""):
-        return "no query or no document", 0.0
+        return "no query or no document", 0
     try:
         value = float(grade) if grade is not None else 1.0
     except (TypeError, ValueError):
-        return "relevance is not a number", 0.0
-    return ("" if value >= p.min_relevance else "below min_relevance"), value
+        return "relevance is not a number", 0
+    if not value.is_integer():
+        return "relevance is not a whole number", 0
+    return ("" if value >= p.min_relevance else "below min_relevance"), int(value)
 
 
 def example(folder: Path) -> ReadQrels:

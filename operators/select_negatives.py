@@ -57,7 +57,7 @@ class SelectNegatives(Params):
     negatives: int = Field(default=5, ge=1)
     min_negatives: int = Field(default=1, ge=1)
     pick: Literal["top", "random"] = "top"
-    seed: int | None = None  # pick: random; 0 where not given
+    seed: int = 0  # pick: random
 
     @model_validator(mode="after")
     def _every_option_acts(self) -> Self:
@@ -65,8 +65,6 @@ class SelectNegatives(Params):
             raise ValueError(f"margin does nothing under policy {self.policy}: leave it out")
         if self.quantile is not None and self.policy != "quantile":
             raise ValueError(f"quantile does nothing under policy {self.policy}: leave it out")
-        if self.seed is not None and self.pick != "random":
-            raise ValueError("seed does nothing where pick is top: leave it out")
         missing = {
             "absolute": self.max_score is None and "max_score",
             "quantile": self.quantile is None and "quantile",
@@ -179,7 +177,7 @@ def _choose(
     wide = columns.id_pairs(candidates)[where]
     order = np.lexsort((wide["lo"], wide["hi"], -value[where], rows[where]))
     if p.pick == "random":
-        seeds = [columns.row_seed(p.seed or 0, one) for one in table["query_id"].to_pylist()]
+        seeds = [columns.row_seed(p.seed, one) for one in table["query_id"].to_pylist()]
         drawn = _mix(np.array(seeds, np.uint64)[rows[where]] ^ _mix(wide["hi"]) ^ wide["lo"])
         shuffled = np.lexsort((wide["lo"], wide["hi"], drawn, rows[where]))
         mask = np.zeros(len(where), bool)

@@ -1,0 +1,79 @@
+import numpy as np
+import pyarrow as pa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from operators.columns import content_ids
+from operators.compose_batches import ComposeBatches, compose_batches
+from operators.contract import ids, row_id, text
+from operators.index_texts import IndexTexts, index_texts
+
+PASSAGES = [f"text {i % 9}" for i in range(12)]  # three pairs of passages with one text and two titles
+IDS = content_ids([str(i) for i in range(12)], PASSAGES).to_pylist()
+TEXT_OF = dict(zip(IDS, PASSAGES, strict=True))
+
+
+def the_texts():
+    order = sorted(range(12), key=IDS.__getitem__)
+    fold = index_texts(IndexTexts())
+    fold.add(pa.table({
+        "passage_id": pa.array([IDS[i] for i in order], row_id), "title": pa.array([str(i) for i in order], text),
+        "passage": pa.array([PASSAGES[i] for i in order], text),
+    }), 0)  # fmt: skip
+    return fold.finish()
+
+
+TEXTS = the_texts()
+ROW = st.tuples(st.integers(0, 11), st.lists(st.integers(0, 11), max_size=2), st.integers(0, 1), st.integers(0, 2))
+
+
+def compose(rows, p, cut=None):
+    table = pa.table({
+        "query_id": content_ids([f"q{i}" for i in range(len(rows))]),
+        "positive_ids": pa.array([[IDS[r[0]]] for r in rows], ids),
+        "negative_ids": pa.array([[IDS[n] for n in r[1] if PASSAGES[n] != PASSAGES[r[0]]] for r in rows], ids),
+        "source": pa.array([f"s{r[2]}" for r in rows], text), "cluster": pa.array([r[3] for r in rows], pa.int32()),
+    }).sort_by("query_id")  # fmt: skip
+    fold = compose_batches(p, texts=TEXTS)
+    for part in [table] if cut is None else [table.slice(0, cut), table.slice(cut)]:
+        fold.add(part, 0)
+    found = fold.finish()
+    by_key = table.to_pylist()
+    batches: dict[int, list] = {}
+    order = np.argsort(found.position)
+    keys = sorted(r["query_id"] for r in by_key)
+    rows_of = {(int.from_bytes(k[:8], "big"), int.from_bytes(k[8:], "big")): next(r for r in by_key if r["query_id"] == k) for k in keys}
+    for i in order:
+        batches.setdefault(int(found.batch[i]), []).append(rows_of[tuple(int(x) for x in found.keys[i])])
+    return batches, found
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(ROW, max_size=40), st.integers(1, 5), st.sampled_from(["drop", "short", "mix"]), st.integers(0, 40))
+def test_batches_keep_every_promise(rows, size, remainder, cut):
+    p = ComposeBatches(batch_size=size, remainder=remainder)
+    batches, found = compose(rows, p)
+    again = compose(rows, p, min(cut, len(rows)))[1]
+    assert np.array_equal(found.position, again.position)
+    assert np.array_equal(found.batch, again.batch)
+    assert sorted(found.position.tolist()) == list(range(len(found.position)))
+    placed = [r["query_id"] for b in batches.values() for r in b]
+    assert len(placed) == len(set(placed))
+    if remainder == "short":
+        assert len(placed) == len(rows)
+    for batch in batches.values():
+        assert len(batch) <= size
+        assert remainder == "short" or len(batch) == size
+        assert len({r["source"] for r in batch}) == 1
+        assert remainder == "mix" or len({r["cluster"] for r in batch}) == 1
+        positives = [TEXT_OF[i] for r in batch for i in r["positive_ids"]]
+        assert len(positives) == len(set(positives)), "a text stands twice"
+        for r in batch:
+            others = {TEXT_OF[i] for o in batch if o is not r for i in o["positive_ids"]}
+            assert not others & {TEXT_OF[i] for i in r["negative_ids"]}, "a positive is another row's negative"
+
+
+def test_another_seed_is_another_order():
+    rows = [(i % 12, [], 0, 0) for i in range(40)]
+    one, other = (compose(rows, ComposeBatches(batch_size=2, seed=s))[1] for s in (1, 2))
+    assert not np.array_equal(one.position, other.position)
