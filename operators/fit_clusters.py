@@ -72,9 +72,12 @@ class _Sample:
                 f"fit_clusters: clusters is {self.p.clusters}, but there are {len(self.keys)} rows; set clusters lower"
             )
         faiss.omp_set_num_threads(1)
+        # from random rows the objective was 13 times scikit-learn's on six plain groups
+        many = self.p.clusters > 4096  # k-means++ costs rows × clusters before the first iteration
+        init = faiss.ClusteringInitMethod_AFK_MC2 if many else faiss.ClusteringInitMethod_KMEANS_PLUS_PLUS
         kmeans = faiss.Kmeans(
             self.rows.shape[1], self.p.clusters, niter=self.p.iterations, nredo=self.p.redo, spherical=True,
-            seed=self.p.seed, min_points_per_centroid=1, max_points_per_centroid=self.p.per_cluster,
+            init_method=init, seed=self.p.seed, min_points_per_centroid=1, max_points_per_centroid=self.p.per_cluster,
         )  # fmt: skip
         kmeans.train(np.ascontiguousarray(self.rows, dtype=np.float32))
         return Centroids(kmeans.centroids)
