@@ -14,7 +14,7 @@ from dataclasses import asdict
 THREADS = {
     name: "1"  # bytes must not depend on how many cores a machine has; workers bring the parallelism
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-} | {"TOKENIZERS_PARALLELISM": "false"}
+} | {"TOKENIZERS_PARALLELISM": "false", "TQDM_DISABLE": "1"}
 
 
 def main() -> None:

@@ -32,8 +32,8 @@ def read_models(roots: Sequence[Path]) -> dict[str, Any]:
 
 def shipped_operators() -> list[str]:
     """The names of the package's operators: one file each, named as its function."""
-    files = sorted((ROOT / "operators").glob("*_*.py"))
-    return [p.stem for p in files if f"\ndef {p.stem}(" in p.read_text(encoding="utf-8")]
+    files = {p.stem: p.read_text(encoding="utf-8") for p in sorted((ROOT / "operators").glob("*.py"))}
+    return [name for name, code in files.items() if "\n@operator(" in code and f"\ndef {name}(" in code]
 
 
 def find_operator(spec: str, roots: Sequence[Path]) -> tuple[str, Operator]:

@@ -14,13 +14,13 @@ class AssignBatches(Params):
     """Nothing to choose: the batches say it all."""
 
 
-@operator("map", version="1", reads={"query_id": row_id}, writes={"batch": INT, "position": INT}, rows="fewer")
+@operator("map", version="2", reads={"query_id": row_id}, writes={"batch": INT, "position": INT}, rows="fewer")
 def assign_batches(table: pa.Table, p: AssignBatches, *, batches: Batches) -> Outcome:
     """Look each query up; ``position`` is its place in batch order over the whole set."""
     keys, have = id_pairs(table["query_id"]), np.asarray(batches.keys)
     at = np.searchsorted(have, keys)
     found = (have[np.minimum(at, len(have) - 1)] == keys) if len(have) else np.zeros(len(keys), bool)
-    outcome = reject(table, ~found, "it filled no batch")
+    outcome = reject(table, ~found, "remainder: it filled no batch")
     kept = outcome.table
     for name in ("batch", "position"):
         kept = put(kept, name, pa.array(np.asarray(getattr(batches, name))[at[found]], INT))

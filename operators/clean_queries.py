@@ -1,108 +1,164 @@
-"""Clean generated queries: each rule is a counted reason, and the raw answer stays (C08)."""
+"""Keep the queries that a model wrote well (the output contract of E5-mistral, CADET): each rule rejects by name."""
 
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Sequence
+from functools import lru_cache
+from math import ceil, floor
 from typing import Literal
 
+import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from operators.columns import content_ids, flat
-from operators.contract import Example, Outcome, Params, ids, operator, outcome_of, row_id, text
-from operators.generate_queries import Prompts, default_prompts, shots_of
-from operators.index_texts import Texts
+from operators import columns
+from operators.contract import Example, Outcome, Params, ids, join, operator, reject, row_id, text
+from operators.index_texts import IndexTexts, Texts, TextsFold
+from operators.prompt import Prompt, default_prompts
 
-_WORD = re.compile(r"\w+")
-_MARKUP = re.compile(r"^(text|passage|document|answer|question|query|title|claim|keywords)\s*:", re.IGNORECASE)
+# Scripts written without spaces: each of their characters is a word of its own, and two count as one.
+_DENSE = r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]"
+_WORD = re.compile(rf"{_DENSE}|(?:(?!{_DENSE})\w)+")
+_DENSE_WORD = re.compile(_DENSE)
+_JAPANESE = {"HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "HALFWIDTH", "IDEOGRAPHIC"}
+_ALIKE = 0.75  # share of words two texts have in common, from which on one repeats the other
 
 
 class CleanQueries(Params):
-    """CADET: below 20 words, no long phrase of the passage."""
+    """What a good query is."""
 
     min_words: int = Field(default=2, ge=1)
-    max_words: int = Field(default=24, ge=1)
-    max_copied: int = Field(default=8, ge=1)  # words in a row that a query may share with its passage
-    max_copied_share: float = Field(default=0.8, gt=0, le=1)  # of the query's words in one such run, from four words on
-    exempt: list[str] = ["title", "keywords"]  # types that may repeat the passage's words
-    script: Literal["passage", "any"] = "passage"
-    prompts: Prompts = Field(default_factory=default_prompts)  # whose examples must not come back
+    max_words: int = Field(default=32, ge=1)
+    max_copied: float = Field(default=0.6, ge=0, le=1, description="share of the query that may stand in the passage in one run")
+    min_copied: int = Field(default=5, ge=2, description="shorter runs of words are no copies")
+    loose_types: tuple[str, ...] = Field(
+        default=("keywords", "title"), description="types that may be one word, and copy runs up to twice as long"
+    )
+    allow_scripts: Literal["passage", "any"] = Field(default="passage", description="passage: that of the query's passage")
+    prompts: dict[str, Prompt] = Field(default_factory=default_prompts, description="as of the step that wrote the queries")
 
 
-@operator("group", version="1", key="query_id",
-          reads={"query_id": row_id, "query": text, "raw": text, "query_type": text, "positive_ids": ids})  # fmt: skip
+@operator(
+    "group", version="1", key="query_id", rows="same",
+    reads={"query_id": row_id, "query": text, "query_type": text, "positive_ids": ids, "raw": text},
+)  # fmt: skip
 def clean_queries(table: pa.Table, p: CleanQueries, *, texts: Texts) -> Outcome:
-    """A bucket of queries; the first of equal ones stays, others are rejects over the whole set."""
-    offsets, values = flat(table["positive_ids"])
-    passages = texts.take(values).to_pylist()
-    shots, reasons, kept, seen = shots_of(p.prompts), {}, [], set()
-    columns = (table[c].to_pylist() for c in ("query", "raw", "query_type", "query_id"))
-    for i, (query, raw, kind, key) in enumerate(zip(*columns, strict=True)):
-        fault = query_fault(query, kind, " ".join(passages[offsets[i] : offsets[i + 1]]), shots, p)
-        if fault is None and key in seen:
-            fault = "duplicate query"
-        if fault:
-            reasons[i] = (fault, raw or query)
-        else:
-            seen.add(key)
-            kept.append(i)
-    cleaned = table.take(pa.array(kept, pa.int64())).drop_columns(["raw"])
-    return outcome_of(table, cleaned, reasons)
+    """Queries that pass every rule, the first of each id; the others by the first rule that they break."""
+    kept_id: bytes | None = None
+    outcomes = [Outcome(table.slice(0, 0))]
+    for part in columns.slices(table):
+        passages = _passages(part, texts)
+        queries, raw, keys = part["query"].to_pylist(), part["raw"].to_pylist(), part["query_id"].to_pylist()
+        reasons: list[str] = []
+        values = list(raw)
+        for i, (query, kind) in enumerate(zip(queries, part["query_type"].to_pylist(), strict=True)):
+            reason = fault(query, kind, passages[i], p)
+            if not reason and keys[i] == kept_id:
+                reason, values[i] = "duplicate query", query
+            kept_id = kept_id if reason else keys[i]
+            reasons.append(reason)
+        outcomes.append(reject(part, np.array([bool(r) for r in reasons]), reasons, values))
+    return join(outcomes)
 
 
-def query_fault(query: str, kind: str, passage: str, shots: set[str], p: CleanQueries) -> str | None:
-    """Why a query cannot be used; None where it can. The first rule that it breaks names it."""
-    words = [w.lower() for w in _WORD.findall(query)]
-    if not words:
+def fault(query: str, kind: str, passages: Sequence[str], p: CleanQueries) -> str:
+    """The first rule that a query breaks; nothing, if it is good."""
+    words = _words(query)
+    loose = kind in p.loose_types
+    count = _count(words)
+    if not query.strip():
         return "empty"
-    if _MARKUP.match(query) or "{" in query and "}" in query:
-        return "template markup"
-    if " ".join(query.lower().split()) in shots:
-        return "repeats a few-shot example"
-    if len(words) < p.min_words and not any(ord(c) > 0x2E80 for c in query):
-        return "too short"
-    if len(words) > p.max_words:
-        return "too long"
-    if len(words) >= 6 and Counter(words).most_common(1)[0][1] > len(words) / 2 or not any(c.isalpha() for c in query):
+    if _degenerate(query, words, p):
         return "degenerate"
-    if p.script == "passage" and (mine := script_of(query)) and (its := script_of(passage)) and mine != its:
-        return "wrong script"
-    run = longest_run(words, [w.lower() for w in _WORD.findall(passage)])
-    if kind not in p.exempt and (run > p.max_copied or len(words) >= 4 and run / len(words) > p.max_copied_share):
+    if count < (1 if loose else p.min_words):
+        return "too short"
+    if count > p.max_words:
+        return "too long"
+    if any(_alike(words, example) for example in _examples(tuple(p.prompts.values()))):
+        return "repeats a few-shot example"
+    least = max(p.min_copied * (2 if loose else 1), floor(p.max_copied * len(words)) + 1)
+    if any(_shares_run(words, _words(passage), least) for passage in passages):
         return "copies the passage"
-    return None
+    if p.allow_scripts == "passage" and passages and not _same_script(query, passages):
+        return "wrong script"
+    return ""
 
 
-def longest_run(query: list[str], passage: list[str]) -> int:
-    """The most words in a row that stand in both."""
-    best, before = 0, [0] * (len(passage) + 1)
-    for word in query:
-        now = [0] * (len(passage) + 1)
-        for j, other in enumerate(passage, 1):
-            if word == other:
-                now[j] = before[j - 1] + 1
-                best = max(best, now[j])
-        before = now
-    return best
+def _passages(part: pa.Table, texts: Texts) -> list[list[str]]:
+    """The texts of each row's positives."""
+    offsets, keys = columns.flat(part["positive_ids"])
+    found = texts.take(keys).to_pylist() if len(keys) else []
+    return [found[a:b] for a, b in zip(offsets, offsets[1:], strict=False)]
 
 
-def script_of(value: str) -> str:
-    """The script of most letters: LATIN, CYRILLIC, CJK, ...; empty where there is no letter."""
-    names = Counter(unicodedata.name(c, "").split(" ")[0] for c in value[:2000] if c.isalpha())
-    return names.most_common(1)[0][0] if names else ""
+def _words(value: str) -> list[str]:
+    return _WORD.findall(value.casefold())
+
+
+def _count(words: Sequence[str]) -> int:
+    dense = sum(1 for w in words if _DENSE_WORD.fullmatch(w))
+    return len(words) - dense + ceil(dense / 2)
+
+
+def _degenerate(query: str, words: list[str], p: CleanQueries) -> bool:
+    """No letters, broken bytes, the template's labels, or words that go round in a loop."""
+    if not any(c.isalpha() for c in query) or "\ufffd" in query:
+        return True
+    if any(marker in query for prompt in p.prompts.values() for marker in prompt.markers):
+        return True
+    loops = (words[i : i + n] * 3 == words[i : i + 3 * n] for n in range(1, 9) for i in range(len(words) - 3 * n + 1))
+    return any(loops) or (_count(words) >= 8 and len(set(words)) * 2 <= len(words))
+
+
+def _alike(words: Sequence[str], example: frozenset[str]) -> bool:
+    mine = set(words)
+    return len(mine & example) >= _ALIKE * len(mine | example) if example else False
+
+
+@lru_cache(maxsize=64)
+def _examples(prompts: tuple[Prompt, ...]) -> list[frozenset[str]]:
+    return [frozenset(_words(e)) for prompt in prompts for e in prompt.examples]
+
+
+def _shares_run(words: Sequence[str], others: Sequence[str], least: int) -> bool:
+    """Whether ``least`` words of the query stand in the passage in the same order, nothing between."""
+    if len(words) < least:
+        return False
+    whole = f" {' '.join(others)} "
+    return any(f" {' '.join(words[i : i + least])} " in whole for i in range(len(words) - least + 1))
+
+
+@lru_cache(maxsize=65536)
+def _script(letter: str) -> str:
+    first = unicodedata.name(letter, "UNKNOWN").split(" ")[0]
+    return "CJK" if first in _JAPANESE else "LATIN" if first == "FULLWIDTH" else first
+
+
+def _scripts(value: str) -> Counter[str]:
+    return Counter(_script(c) for c in value if c.isalpha())
+
+
+def _same_script(query: str, passages: Sequence[str]) -> bool:
+    """Whether half of the query's letters are in the script that most letters of its passages are in."""
+    theirs, mine = _scripts("".join(passages)), _scripts(query)
+    if not theirs:
+        return True
+    main = min(theirs, key=lambda s: (-theirs[s], s))
+    return mine[main] * 2 >= sum(mine.values())
 
 
 def example() -> Example:
-    """A good query, a copy of its passage, an empty one, and the good one again."""
-    from operators.index_texts import IndexTexts, index_texts
-
-    passage = "Ice melts above zero degrees Celsius when the air is still."
-    one = content_ids([""], [passage])
-    fold = index_texts(IndexTexts())
-    fold.add(pa.table({"passage_id": one, "title": pa.array([""], text), "passage": pa.array([passage], text)}), 0)
-    queries = ["when does ice melt", passage, "", "when does ice melt"]
-    table = pa.table({
-        "query_id": content_ids(queries, [""] * 4), "query": pa.array(queries, text), "raw": pa.array(queries, text),
-        "query_type": pa.array(["question"] * 4, text), "positive_ids": pa.array([[one[0].as_py()]] * 4, ids),
-    })  # fmt: skip
-    return Example(table, CleanQueries(), {"texts": fold.finish()})
+    """Five answers on two passages, sorted by their ids: two are good, one comes twice."""
+    words = ["Iron rusts in rain because water and oxygen react with it.", "Owls hunt at night and hear a mouse below the snow."]
+    keys = columns.content_ids(["", ""], words)
+    fold = TextsFold(IndexTexts().level)
+    passages = pa.table({"passage_id": keys, "title": pa.array(["", ""], text), "passage": pa.array(words, text)})
+    fold.add(passages.sort_by("passage_id"), 0)
+    queries = ["why does iron rust", "", "why does iron rust", "iron rusts in rain because water", "how owls find mice"]
+    rows = {
+        "query": pa.array(queries, text), "query_id": columns.content_ids(queries, [""] * 5),
+        "query_type": pa.array(["question"] * 5, text), "raw": pa.array([f' "{q}"' for q in queries], text),
+        "positive_ids": pa.array([[keys[k].as_py()] for k in (0, 0, 0, 0, 1)], ids),
+    }  # fmt: skip
+    return Example(pa.table(rows).sort_by("query_id"), CleanQueries(), {"texts": fold.finish()})

@@ -11,18 +11,23 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from operators.columns import flat, id_matrix, id_pairs, row_seed
-from operators.contract import Example, Params, ids, operator, row_id, text
+from operators.columns import content_ids, flat, id_matrix, id_pairs, row_seed
+from operators.content import text_codes
+from operators.contract import Example, InputError, Params, ids, operator, row_id, text
 from operators.index_texts import Texts
 
-OPEN = 32  # batches of a stratum that are filled side by side; a row that fits none opens another
+OPEN = 32  # batches of a stratum that are filled side by side; a row that fits none closes the oldest
+PASSES = 16  # over the rows of closed batches; two do unless a few texts are everywhere
+PAIR = [("hi", "u8"), ("lo", "u8")]
+Filled = tuple[list[list[int]], list[list[int]]]  # rows of the full batches, and of the others
 
 
 class ComposeBatches(Params):
     """How large, within what, and what becomes of rows that fill no batch.
 
-    ``remainder``: ``drop`` leaves out batches that are not full; ``short`` keeps them short; ``mix`` fills
-    batches of one source from the leftovers of its clusters first and drops what is left then.
+    ``remainder``: ``drop`` leaves out the rows of batches that are not full; ``short`` keeps those batches,
+    short; ``mix`` pools the leftovers of all strata of a source, fills batches of that one source from them,
+    and leaves out what is left then. ``seed`` and the rows' ids alone decide who meets whom.
     """
 
     batch_size: int = Field(default=64, ge=1)
@@ -37,6 +42,15 @@ class Batches:
 
     def __init__(self, keys: Any, batch: Any, position: Any) -> None:
         self.keys, self.batch, self.position = keys, batch, position  # (N,) sorted (hi, lo), int64, int64
+
+    def __len__(self) -> int:
+        """How many rows are in a batch."""
+        return len(self.keys)
+
+    @property
+    def count(self) -> int:
+        """How many batches there are."""
+        return int(self.batch.max(initial=-1)) + 1
 
     def save(self, folder: Path) -> None:
         """Three .npy files."""
@@ -55,16 +69,30 @@ class _Open:
 
     def __init__(self) -> None:
         self.rows: list[int] = []
-        self.seen: set[bytes] = set()  # queries and positives
-        self.negative: set[bytes] = set()
+        self.positive: set[int] = set()
+        self.negative: set[int] = set()
 
-    def fits(self, own: set[bytes], negative: set[bytes]) -> bool:
-        return self.seen.isdisjoint(own) and self.negative.isdisjoint(own) and self.seen.isdisjoint(negative)
+    def fits(self, own: list[int], negative: list[int]) -> bool:
+        apart = self.positive.isdisjoint(own) and self.negative.isdisjoint(own)
+        return apart and self.positive.isdisjoint(negative)
 
-    def put(self, row: int, own: set[bytes], negative: set[bytes]) -> None:
+    def put(self, row: int, own: list[int], negative: list[int]) -> None:
         self.rows.append(row)
-        self.seen |= own
-        self.negative |= negative
+        self.positive.update(own)
+        self.negative.update(negative)
+
+
+class _Contents:
+    """What each row holds, as numbers that are equal where the texts are: some ten bytes an id."""
+
+    def __init__(self, table: pa.Table, names: list[str], texts: Texts) -> None:
+        self.offsets, values = zip(*(flat(table[name]) for name in names), strict=True)
+        self.numbers = text_codes(texts, list(values))
+
+    def of(self, row: int) -> list[list[int]]:
+        """The contents of one row, a list a column."""
+        pairs = zip(self.offsets, self.numbers, strict=True)
+        return [numbers[offsets[row] : offsets[row + 1]].tolist() for offsets, numbers in pairs]
 
 
 class _Composer:
@@ -76,7 +104,7 @@ class _Composer:
 
     def add(self, table: pa.Table, turn: int) -> None:
         """Keep the ids of one part."""
-        self.tables.append(table)
+        self.tables.append(table.select([*_reads(self.p)]))
 
     def merge(self, later: "_Composer") -> None:
         """Keep the ids of later parts."""
@@ -84,57 +112,63 @@ class _Composer:
 
     def finish(self) -> Batches:
         """Fill the batches of every stratum, shuffle them, number their rows."""
+        if not any(len(table) for table in self.tables):
+            return Batches(np.empty(0, PAIR), np.empty(0, np.int64), np.empty(0, np.int64))
         table = pa.concat_tables(self.tables).combine_chunks()
-        if not len(table):
-            return Batches(np.empty(0, [("hi", "u8"), ("lo", "u8")]), np.empty(0, np.int64), np.empty(0, np.int64))
-        own, negative = self._contents(table)
-        strata = _strata(table, self.p.by)
-        order = sorted(range(len(table)), key=self._draw(table))
-        full, loose = self._fill(order, strata, own, negative)
+        names = [bytes(k) for k in id_matrix(table["query_id"])]
+        _refuse_repeats(names)
+        order = sorted(range(len(table)), key=lambda i: (row_seed(self.p.seed, names[i]), names[i]))
+        contents = _Contents(table, ["positive_ids", *(["negative_ids"] if self.p.negatives else [])], self.texts)
+        full, loose = self._settle(order, _strata(table, self.p.by), contents)
         if self.p.remainder == "short":
             full += loose
         elif self.p.remainder == "mix":
             left = {r for rows in loose for r in rows}
-            sources = _strata(table, ["source"])
-            full += self._fill([r for r in order if r in left], sources, own, negative)[0]
-        names = id_matrix(table["query_id"])
-        full.sort(key=lambda rows: row_seed(self.p.seed, "batch", min(bytes(names[r]) for r in rows)))
+            full += self._settle([r for r in order if r in left], _strata(table, ["source"]), contents)[0]
+        full.sort(key=lambda rows: row_seed(self.p.seed, "batch", min(names[r] for r in rows)))
         return _numbered(full, table)
 
-    def _draw(self, table: pa.Table) -> Any:
-        keys = [row_seed(self.p.seed, bytes(k)) for k in id_matrix(table["query_id"])]
-        names = [bytes(k) for k in id_matrix(table["query_id"])]
-        return lambda i: (keys[i], names[i])
+    def _settle(self, order: list[int], strata: list[Any], contents: _Contents) -> Filled:
+        """Fill; then fill again from what was left over, as long as that makes full batches."""
+        full, loose = self._fill(order, strata, contents)
+        for _ in range(PASSES):
+            left = {r for rows in loose for r in rows}
+            more, rest = self._fill([r for r in order if r in left], strata, contents)
+            if not more:
+                break
+            full, loose = full + more, rest
+        return full, loose
 
-    def _contents(self, table: pa.Table) -> tuple[list[set[bytes]], list[set[bytes]]]:
-        own = self._keys_of(table["positive_ids"])
-        for row, key in zip(own, id_matrix(table["query_id"]), strict=True):
-            row.add(bytes(key))
-        negative: list[set[bytes]] = [set() for _ in own]
-        return own, self._keys_of(table["negative_ids"]) if self.p.negatives else negative
-
-    def _keys_of(self, column: pa.ChunkedArray) -> list[set[bytes]]:
-        offsets, values = flat(column)
-        keys = self.texts.keys(values).to_pylist() if len(values) else []
-        return [set(keys[a:b]) for a, b in zip(offsets, offsets[1:], strict=False)]
-
-    def _fill(self, order: list[int], strata: list[Any], own: list[set[bytes]], negative: list[set[bytes]]) -> Any:
+    def _fill(self, order: list[int], strata: list[Any], contents: _Contents) -> Filled:
         """(full batches, those that are not) by first fit over the stratum's open batches."""
         open_ones: dict[Any, list[_Open]] = {}
         full, loose = [], []
         for row in order:
+            own, *others = contents.of(row)
+            negative = others[0] if others else []
             mine = open_ones.setdefault(strata[row], [])
-            fitting = next((b for b in mine if b.fits(own[row], negative[row])), None)
+            fitting = next((b for b in mine if b.fits(own, negative)), None)
             if fitting is None:
                 fitting = _Open()
                 mine.append(fitting)
                 if len(mine) > OPEN:
                     loose.append(mine.pop(0).rows)
-            fitting.put(row, own[row], negative[row])
+            fitting.put(row, own, negative)
             if len(fitting.rows) == self.p.batch_size:
                 full.append(fitting.rows)
                 mine.remove(fitting)
         return full, loose + [b.rows for mine in open_ones.values() for b in mine]
+
+
+def _refuse_repeats(names: list[bytes]) -> None:
+    seen: set[bytes] = set()
+    for name in names:
+        if name in seen:
+            raise InputError(
+                f"compose_batches: query {name.hex()} stands on more than one row; "
+                "put group_positives, or drop_duplicates with key query_id, before it"
+            )
+        seen.add(name)
 
 
 def _strata(table: pa.Table, by: list[Any]) -> list[Any]:
@@ -144,8 +178,8 @@ def _strata(table: pa.Table, by: list[Any]) -> list[Any]:
 def _numbered(batches: list[list[int]], table: pa.Table) -> Batches:
     rows = np.array([r for b in batches for r in b], np.int64)
     batch = np.repeat(np.arange(len(batches)), [len(b) for b in batches]).astype(np.int64)
-    keys = id_pairs(table["query_id"])[rows] if len(rows) else np.empty(0, [("hi", "u8"), ("lo", "u8")])
-    order = np.argsort(keys, order=("hi", "lo"))
+    keys = id_pairs(table["query_id"])[rows] if len(rows) else np.empty(0, PAIR)
+    order = np.lexsort((keys["lo"], keys["hi"]))
     return Batches(keys[order], batch[order], np.arange(len(rows), dtype=np.int64)[order])
 
 
@@ -155,15 +189,14 @@ def _reads(p: ComposeBatches) -> dict[str, pa.DataType]:
     return columns | ({"negative_ids": ids} if p.negatives else {})
 
 
-@operator("build", version="1", reads=_reads)
+@operator("build", version="2", reads=_reads)
 def compose_batches(p: ComposeBatches, *, texts: Texts) -> _Composer:
-    """N rows, ids only: some hundred bytes a row are held."""
+    """N rows, ids only: with two lists of ten ids, some four hundred bytes a row are held."""
     return _Composer(p, texts)
 
 
 def example() -> Example:
     """Five rows of two clusters; two rows share a positive."""
-    from operators.columns import content_ids
     from operators.index_texts import IndexTexts, index_texts
 
     names = sorted(content_ids(["", "", "", ""], list("wxyz")).to_pylist())

@@ -1,48 +1,46 @@
-"""Embed queries or passages in canonical shapes: a row's vector depends on its text alone."""
+"""Embed a text column: one unit vector a row."""
 
-from typing import Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from pydantic import Field
 
-from operators.columns import put
+from operators import columns
 from operators.contract import Columns, Example, Needs, Outcome, Params, operator, reject, text, vector
-from operators.engines.encoder import Encoder
+from operators.engines.encoder import Encoder, Role
 
 
 class Embed(Params):
-    """Which column, and as which side of the search."""
+    """Which text, and in which role."""
 
-    column: Literal["passage", "query"] = "passage"
+    column: Role = "passage"
+    role: Role | None = Field(default=None, description="what the encoder takes it for; the column's own, if not given")
 
 
 def _reads(p: Embed) -> Columns:
-    return {"query": text} if p.column == "query" else {"title": text, "passage": text}
+    return {"title": text, "passage": text} if p.column == "passage" else {p.column: text}
 
 
-@operator("map", version="1", reads=_reads, writes={"vector": vector}, rows="fewer", needs=Needs(batch_rows=4096))
+@operator("map", version="1", reads=_reads, writes={"vector": vector}, rows="same", needs=Needs(batch_rows=4096))
 def embed(table: pa.Table, p: Embed, *, encoder: Encoder) -> Outcome:
-    """(N, d) unit vectors; a passage is read with its title. A text without a vector is a reject."""
-    texts = texts_of(table, p)
-    found = encoder.encode(texts, p.column)
-    norms = np.einsum("nd,nd->n", found.astype(np.float64), found.astype(np.float64)) if len(found) else np.empty(0)
-    flat = pa.array(np.ascontiguousarray(found, np.float32).reshape(-1))
-    offsets = pa.array(np.arange(len(table) + 1, dtype=np.int32) * (found.shape[1] if len(found) else 0))
-    table = put(table, "vector", pa.ListArray.from_arrays(offsets, flat))
-    return reject(table, ~(np.isfinite(norms) & (norms > 0)), "no vector", [t[:200] for t in texts])
-
-
-def texts_of(table: pa.Table, p: Embed) -> list[str]:
-    """What the encoder reads of each row."""
-    values: list[str] = table[p.column].to_pylist()
-    if p.column == "query":
-        return values
-    return [f"{t}\n{v}" if t else v for t, v in zip(table["title"].to_pylist(), values, strict=True)]
+    """Add ``vector``; a passage is read with its title on a line above."""
+    given = table[p.column].to_pylist()
+    if p.column == "passage":
+        given = [f"{title}\n{t}" if title else t for title, t in zip(table["title"].to_pylist(), given, strict=True)]
+    found = encoder.encode(given, p.role or p.column)
+    finite: np.ndarray[Any, Any] = np.asarray(np.isfinite(found).all(axis=1))
+    bad = ~finite | ~found.any(axis=1)
+    reasons = ["the vector is zero" if ok else "the vector is not finite" for ok in finite]
+    offsets = np.arange(len(found) + 1, dtype=np.int64) * encoder.dim
+    stored = columns.lists(offsets, pa.array(found.reshape(-1), pa.float32()))
+    return reject(columns.put(table, "vector", stored), bad, reasons, given)
 
 
 def example() -> Example:
-    """Three passages, one of them of no word that the encoder knows."""
+    """Four passages, with the packaged encoder."""
     from operators.engines import load_model, packaged
 
-    table = pa.table({"title": pa.array(["Ice", "", ""], text), "passage": pa.array(["It melts.", "Iron rusts.", "   "], text)})
-    return Example(table, Embed(), {"encoder": load_model("encoder", packaged("encoder", "static"))})
+    words = ["iron rusts in rain", "owls hunt at night", "", "owls hunt at night"]
+    table = pa.table({"title": pa.array(["", "Owls", "", ""], text), "passage": pa.array(words, text)})
+    return Example(table, Embed(), {"encoder": load_model("encoder", packaged("encoder"))})

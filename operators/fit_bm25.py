@@ -12,18 +12,30 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from operators.columns import content_ids, slices
 from operators.contract import Example, Params, operator, row_id, text
 
 
 class FitBm25(Params):
-    """How texts become terms, and BM25's two constants (Lucene's defaults)."""
+    """How texts become terms, and BM25's two constants (Lucene's defaults).
 
-    analyser: Literal["english", "plain", "bigrams"] = "english"  # bigrams: scripts without spaces
+    ``english`` takes words of two letters and more, drops stop words and stems; ``stopwords`` and ``stemmer``
+    switch either off. ``plain`` takes every word as it is; ``bigrams`` suits scripts without spaces.
+    """
+
+    analyser: Literal["english", "plain", "bigrams"] = "english"
+    stopwords: Literal["en", "none"] = "en"
+    stemmer: Literal["english", "none"] = "english"
     k1: float = Field(default=1.2, gt=0)
     b: float = Field(default=0.75, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _refines_english(self) -> Self:
+        if self.analyser != "english" and "none" in (self.stopwords, self.stemmer):
+            raise ValueError(f"stopwords and stemmer belong to analyser english; leave them out of {self.analyser}")
+        return self
 
 
 @lru_cache(maxsize=4)
@@ -33,18 +45,22 @@ def _stemmer() -> Any:
     return Stemmer.Stemmer("english")
 
 
-def analyse(texts: Sequence[str], analyser: str) -> list[list[str]]:
+def analyse(texts: Sequence[str], settings: FitBm25) -> list[list[str]]:
     """The terms of every text, in order."""
-    if analyser == "bigrams":
+    if settings.analyser == "bigrams":
         folded = ["".join(t.lower().split()) for t in texts]
         return [[t[i : i + 2] for i in range(max(len(t) - 1, min(len(t), 1)))] for t in folded]
     import bm25s
 
-    english = analyser == "english"
+    english = settings.analyser == "english"
     tokens = bm25s.tokenize(
-        list(texts), stopwords="en" if english else None, stemmer=_stemmer() if english else None,
-        return_ids=False, show_progress=False, token_pattern=r"(?u)\b\w+\b" if not english else r"(?u)\b\w\w+\b",
-    )  # fmt: skip
+        list(texts),
+        stopwords="en" if english and settings.stopwords == "en" else None,
+        stemmer=_stemmer() if english and settings.stemmer == "english" else None,
+        token_pattern=r"(?u)\b\w\w+\b" if english else r"(?u)\b\w+\b",
+        return_ids=False,
+        show_progress=False,
+    )
     return [list(t) for t in tokens]
 
 
@@ -63,7 +79,7 @@ class Bm25Statistics:
     def add(self, table: pa.Table, turn: int) -> None:
         """Count one part."""
         for part in slices(table):
-            for terms in analyse(passage_texts(part), self.settings.analyser):
+            for terms in analyse(passage_texts(part), self.settings):
                 self.frequencies.update(set(terms))
                 self.length += len(terms)
             self.docs += len(part)
@@ -110,5 +126,6 @@ def fit_bm25(p: FitBm25) -> Bm25Statistics:
 def example() -> Example:
     """Four short passages."""
     passages = ["ice melts in the sun", "iron rusts in the rain", "rain falls on ice", "the sun shines"]
-    table = pa.table({"passage_id": content_ids(passages), "title": pa.array([""] * 4, text), "passage": pa.array(passages, text)})
+    columns = {"title": pa.array([""] * 4, text), "passage": pa.array(passages, text)}
+    table = pa.table({"passage_id": content_ids([""] * 4, passages), **columns})
     return Example(table, FitBm25())

@@ -52,9 +52,12 @@ def fuse_rankings(table: pa.Table, p: FuseRankings) -> pa.Table:
 def _groups(row: np.ndarray, ids_of: pa.Array) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
     """(first place of each distinct (row, id), which of them each place is)."""
     pairs = id_pairs(ids_of) if len(ids_of) else np.empty(0, [("hi", "u8"), ("lo", "u8")])
-    keyed = np.rec.fromarrays([row, pairs["hi"], pairs["lo"]])
-    _, first, inverse = np.unique(keyed, return_index=True, return_inverse=True)
-    return first, inverse.reshape(-1)
+    order = np.lexsort((pairs["lo"], pairs["hi"], row))
+    fresh = np.ones(len(order), bool)
+    fresh[1:] = (row[order][1:] != row[order][:-1]) | (pairs[order][1:] != pairs[order][:-1])
+    inverse = np.empty(len(order), np.int64)
+    inverse[order] = np.cumsum(fresh) - 1
+    return order[fresh], inverse
 
 
 def example() -> Example:

@@ -1,51 +1,76 @@
-"""Prompts are files, so that they can be read, diffed and hashed; identity is their text."""
+"""Prompt templates, kept as files so that they can be read, diffed and hashed."""
 
-import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationInfo, model_validator
+from pydantic import ValidationInfo, model_validator
 
-PACKAGED = Path(__file__).parent.parent / "configs" / "prompts"
-PLACE = "{passage}"
+from operators.contract import Params
+from operators.engines.models import models_file
+
+PASSAGE = "{passage}"
+TITLE = "{title}"  # optional
+TYPES = ("question", "keywords", "claim", "title", "web_query")
 
 
-class Prompt(BaseModel):
-    """A template with ``{passage}`` in it once. In YAML a file's name, in the recipe its text."""
+class Prompt(Params):
+    """A template. In YAML it is a file name; in the recipe it is the text of that file."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     text: str
 
     @model_validator(mode="before")
     @classmethod
-    def _read(cls, value: Any, info: ValidationInfo) -> Any:
-        if not isinstance(value, str):
-            return value
-        roots = [Path(r) for r in (info.context or {}).get("roots", [])]
-        for root in [*roots, PACKAGED]:
-            path = root / value
-            if path.is_file():
-                return {"text": path.read_text(encoding="utf-8")}
-        raise ValueError(f"no prompt file {value!r} in {', '.join(str(r) for r in [*roots[:2], PACKAGED])}")
+    def read(cls, value: Any, info: ValidationInfo) -> Any:
+        """Take the text of a file where its name is given."""
+        if isinstance(value, str):
+            roots = (info.context or {}).get("roots", [])
+            value = {"text": _find(value, [Path(r) for r in roots]).read_text(encoding="utf-8").rstrip("\n")}
+        if isinstance(value, dict) and isinstance(value.get("text"), str) and value["text"].count(PASSAGE) != 1:
+            start = value["text"][:40].replace("\n", " ")
+            raise ValueError(f"the prompt that begins {start!r} must hold {PASSAGE} exactly once; put it where the passage goes")
+        return value
 
-    @model_validator(mode="after")
-    def _placed(self) -> "Prompt":
-        if self.text.count(PLACE) != 1:
-            raise ValueError(f"a prompt holds {PLACE} once, this one {self.text.count(PLACE)} times: {self.text[:60]!r}")
-        return self
+    def render(self, passage: str, title: str = "") -> str:
+        """The template with the passage in its place; braces in a passage mean nothing."""
+        before, after = self.text.split(PASSAGE)
+        return before.replace(TITLE, title) + passage + after.replace(TITLE, title)
 
     @property
     def prefix(self) -> str:
-        """What stands before the passage, the same in every prompt: it need be read only once."""
-        return self.text[: self.text.index(PLACE)]
-
-    def render(self, passage: str) -> str:
-        """The prompt for one passage. Replaced, not formatted: braces of a passage mean nothing."""
-        return self.text.rstrip("\n").replace(PLACE, passage)
+        """What every rendered prompt begins with."""
+        before = self.text.split(PASSAGE)[0]
+        return before.split(TITLE)[0]
 
     @property
-    def shots(self) -> list[str]:
-        """The queries of its few-shot examples: what stands behind the cue that ends the prompt."""
-        cue = self.text.rstrip().rsplit("\n", 1)[-1].strip()
-        found = re.findall(rf"^{re.escape(cue)}[ \t]*(\S.*)$", self.text, re.MULTILINE) if cue != PLACE else []
-        return [f.strip() for f in found]
+    def label(self) -> str:
+        """The words that stand before an answer: the template's last line."""
+        return self.text.rstrip().rsplit("\n", 1)[-1].split(PASSAGE)[-1].strip()
+
+    @property
+    def examples(self) -> list[str]:
+        """The answers of the few shots."""
+        label = self.label
+        lines = self.prefix.splitlines() if label else []
+        return [line.removeprefix(label).strip() for line in lines if line.startswith(label)]
+
+    @property
+    def markers(self) -> list[str]:
+        """The labels that begin the template's lines: an answer that holds one has run on."""
+        lines = [self.label, self.text.split(PASSAGE)[0].rsplit("\n", 1)[-1].strip()]
+        return [line for line in lines if line.endswith(":")]
+
+
+def default_prompts() -> dict[str, Prompt]:
+    """The prompts that ship with the package, by query type."""
+    return {name: Prompt.model_validate(f"{name}.md") for name in TYPES}
+
+
+def _find(name: str, roots: Sequence[Path]) -> Path:
+    given = Path(name).expanduser()
+    folders = [*roots, models_file().parent / "prompts"]
+    found = [p for p in ([given] if given.is_absolute() else [f / given for f in folders]) if p.is_file()]
+    if not found:
+        where = "" if given.is_absolute() else f" in {', '.join(map(str, dict.fromkeys(folders)))}"
+        raise ValueError(f"there is no prompt file {name!r}{where}; write it or mend its name")
+    return found[0]

@@ -16,8 +16,9 @@ from operators.columns import content_ids
 from operators.contract import ROW, Example, Params, ids, operator, row_id, scores, text
 from operators.fit_bm25 import Bm25Statistics, FitBm25, analyse, passage_texts
 
+Array = np.ndarray[Any, Any]
 NAMES = ("bm25_ids", "bm25_scores")
-BLOCK = 256  # queries scored at a time against every passage of the part
+CELLS = 1 << 23  # scores held at a time: queries of a block × passages of the part
 
 
 class RetrieveBm25(Params):
@@ -31,34 +32,42 @@ def merge_bm25(partials: list[pa.Table], p: RetrieveBm25) -> pa.Table:
     return topk.merge(NAMES, partials, p.top_k)
 
 
-@operator("cross", version="1", reads={"query": text}, against={"passage_id": row_id, "title": text, "passage": text},
+@operator("cross", version="2", reads={"query": text}, against={"passage_id": row_id, "title": text, "passage": text},
           writes={"bm25_ids": ids, "bm25_scores": scores}, merge=merge_bm25, rows="same")  # fmt: skip
 def retrieve_bm25(left: pa.Table, right: pa.Table, p: RetrieveBm25, *, statistics: Bm25Statistics) -> pa.Table:
     """N queries against M passages; passages that share no term with a query are not returned."""
     from scipy import sparse
 
     matrix, vocabulary = score_matrix(passage_texts(right), statistics)
+    names = topk.single(right["passage_id"])
     rows, places, found = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.float32)]
-    queries = analyse(left["query"].to_pylist(), statistics.settings.analyser) if len(left) else []
-    for start in range(0, len(queries), BLOCK):
-        block = queries[start : start + BLOCK]
+    queries = analyse(left["query"].to_pylist(), statistics.settings) if len(left) else []
+    size = max(1, CELLS // max(len(right), 1))
+    for start in range(0, len(queries), size):
+        block = queries[start : start + size]
         at = [(i, vocabulary[t]) for i, terms in enumerate(block) for t in terms if t in vocabulary]
         if not at:
             continue
         i, j = np.array(at).T
         asked = sparse.csr_matrix((np.ones(len(i)), (i, j)), shape=(len(block), len(vocabulary)))
         asked.sort_indices()  # terms in the order of the alphabet: sums round alike in every cut
-        scored = (asked @ matrix).tocoo()
-        keep = scored.data > 0
-        rows.append(scored.row[keep] + start)
-        places.append(scored.col[keep])
-        found.append(scored.data[keep].astype(np.float32))
-    column = right["passage_id"].combine_chunks()
-    column = pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) and column.num_chunks else column
-    if not len(right):
-        column = pa.array([], row_id)
-    chosen = column.take(pa.array(np.concatenate(places).astype(np.int64)))
-    return topk.partial(NAMES, left[ROW], np.concatenate(rows).astype(np.int64), np.concatenate(found), chosen, p.top_k)
+        row, place, score = _best((asked @ matrix).toarray().astype(np.float32), names, p.top_k)
+        rows.append(row + start)
+        places.append(place)
+        found.append(score)
+    chosen = names.take(pa.array(np.concatenate(places)))
+    return topk.partial(NAMES, left[ROW], np.concatenate(rows), np.concatenate(found), chosen, p.top_k)
+
+
+def _best(scored: Array, names: pa.Array, top_k: int) -> tuple[Array, Array, Array]:
+    """(rows, places, scores) of each row's top k above 0, so that a block leaves no more than that behind."""
+    at = scored > 0
+    if top_k < scored.shape[1]:
+        last = scored.shape[1] - top_k
+        at &= scored >= np.partition(scored, last, axis=1)[:, last : last + 1]
+    row, place = np.nonzero(at)
+    order = topk.ranked(row, scored[row, place], names.take(pa.array(place)), len(scored), top_k)[1]
+    return row[order], place[order], scored[row[order], place[order]]
 
 
 def score_matrix(texts: list[str], statistics: Bm25Statistics) -> tuple[Any, dict[str, int]]:
@@ -69,7 +78,8 @@ def score_matrix(texts: list[str], statistics: Bm25Statistics) -> tuple[Any, dic
 
     class Part(bm25s.BM25):  # type: ignore[misc]
         def build_index_from_ids(self, unique_token_ids: Any, corpus_token_ids: Any, **_: Any) -> dict[str, Any]:
-            frequencies = {i: statistics.frequencies[t] for t, i in vocabulary.items()}
+            # held statistics may not know a term of a new passage: it stands in one passage at least
+            frequencies = {i: max(statistics.frequencies[t], 1) for t, i in vocabulary.items()}
             idf = scoring._build_idf_array(
                 frequencies, statistics.docs, scoring._select_idf_scorer(self.idf_method), dtype=self.dtype
             )
@@ -82,7 +92,7 @@ def score_matrix(texts: list[str], statistics: Bm25Statistics) -> tuple[Any, dic
             shape = (len(vocabulary), len(corpus_token_ids))
             return {"matrix": sparse.csr_matrix((data, (terms, docs)), shape=shape, dtype=self.dtype)}
 
-    tokens = analyse(texts, statistics.settings.analyser) if texts else []
+    tokens = analyse(texts, statistics.settings) if texts else []
     vocabulary = {t: i for i, t in enumerate(sorted({t for terms in tokens for t in terms}))}
     if not vocabulary:
         return sparse.csr_matrix((0, len(texts))), vocabulary
@@ -95,7 +105,8 @@ def score_matrix(texts: list[str], statistics: Bm25Statistics) -> tuple[Any, dic
 def example() -> Example:
     """Two queries, four passages."""
     passages = ["ice melts in the sun", "iron rusts in the rain", "rain falls on ice", "the sun shines"]
-    right = pa.table({"passage_id": content_ids(passages), "title": pa.array([""] * 4, text), "passage": pa.array(passages, text)})
+    columns = {"title": pa.array([""] * 4, text), "passage": pa.array(passages, text)}
+    right = pa.table({"passage_id": content_ids([""] * 4, passages), **columns})
     statistics = Bm25Statistics(FitBm25())
     statistics.add(right, 0)
     left = pa.table({"query": pa.array(["melting ice", "rain and rust", "unheard"], text)})

@@ -1,66 +1,69 @@
-"""Score positives and candidates with a teacher: each (query, passage) pair once, sorted by length."""
+"""Score each query's positives and candidates with a teacher, each distinct pair once."""
+
+from itertools import chain
 
 import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from operators.columns import content_ids, flat, id_pairs, lists, put
-from operators.contract import Example, Needs, Outcome, Params, ids, operator, reject, score, scores, text
+from operators import columns
+from operators.contract import Example, Needs, Outcome, Params, ids, operator, reject, scores, text
 from operators.engines.teacher import Teacher
-from operators.index_texts import Texts
+from operators.index_texts import IndexTexts, Texts, TextsFold
 
 
 class ScoreTeacher(Params):
-    """How deep to score: candidates behind ``max_candidates`` keep no score."""
+    """How far down the candidates the teacher looks."""
 
-    max_candidates: int | None = Field(default=None, ge=1)
+    max_candidates: int | None = Field(default=None, ge=1, description="the first so many are scored, the rest stay null")
 
 
-@operator("map", version="1", reads={"query": text, "positive_ids": ids, "candidate_ids": ids},
-          writes={"teacher_scores": scores, "positive_scores": scores}, rows="fewer", needs=Needs(batch_rows=512))  # fmt: skip
+@operator(
+    "map", version="1", reads={"query": text, "positive_ids": ids, "candidate_ids": ids},
+    writes={"teacher_scores": scores, "positive_scores": scores}, rows="same", needs=Needs(batch_rows=512),
+)  # fmt: skip
 def score_teacher(table: pa.Table, p: ScoreTeacher, *, teacher: Teacher, texts: Texts) -> Outcome:
-    """Adds scores aligned with the candidates and the positives; a score that is no number rejects its row."""
-    sides = [flat(table["positive_ids"]), flat(table["candidate_ids"])]
-    rows = [np.repeat(np.arange(len(table)), np.diff(offsets)) for offsets, _ in sides]
-    depth = np.arange(len(rows[1])) - np.repeat(sides[1][0][:-1], np.diff(sides[1][0]))
-    asked = depth < p.max_candidates if p.max_candidates else np.ones(len(depth), bool)
-    both = pa.concat_arrays([sides[0][1], sides[1][1].filter(pa.array(asked))])
-    row = np.concatenate([rows[0], rows[1][asked]])
-    first, inverse = _distinct(row, both)
-    pairs = both.take(pa.array(first))
-    queries = table["query"].combine_chunks().take(pa.array(row[first])).to_pylist()
-    found = teacher.score(queries, texts.take(pairs).to_pylist())[inverse] if len(first) else np.empty(0, np.float32)
-    split = len(rows[0])
-    spread = np.full(len(asked), np.nan, np.float32)
-    spread[asked] = found[split:]
-    table = put(table, "positive_scores", lists(sides[0][0], pa.array(found[:split], score)))
-    holes = pa.array(spread, score, mask=~asked)
-    table = put(table, "teacher_scores", lists(sides[1][0], holes))
-    broken = np.bincount(row, ~np.isfinite(found), minlength=len(table)) > 0
-    return reject(table, broken, "the teacher's score is not a number")
+    """Add ``teacher_scores`` and ``positive_scores``, aligned to the ids that they belong to."""
+    queries, most = table["query"].to_pylist(), p.max_candidates
+    positives, candidates = table["positive_ids"].to_pylist(), table["candidate_ids"].to_pylist()
+    seen = [[*told, *found[:most]] for told, found in zip(positives, candidates, strict=True)]
+    pairs = list(dict.fromkeys((q, i) for q, row in zip(queries, seen, strict=True) for i in row))
+    known = dict(zip(pairs, _scored(pairs, teacher, texts), strict=True))
+    first = [[known[q, i] for i in row] for q, row in zip(queries, positives, strict=True)]
+    # What was not asked for is not known: null, below the first `most`.
+    then = [[known[q, i] if k < (most or len(row)) else None for k, i in enumerate(row)] for q, row in zip(queries, candidates)]
+    out = columns.put(table, "positive_scores", pa.array(first, scores))
+    out = columns.put(out, "teacher_scores", pa.array(then, scores))
+    wrong = [next((i for i in row if not np.isfinite(known[q, i])), None) for q, row in zip(queries, seen, strict=True)]
+    value = ["" if i is None else f"{q} | {i.hex()}" for q, i in zip(queries, wrong, strict=True)]
+    return reject(out, [i is not None for i in wrong], "the teacher's score is not finite", value)
 
 
-def _distinct(row: np.ndarray, values: pa.Array) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
-    pairs = id_pairs(values) if len(values) else np.empty(0, [("hi", "u8"), ("lo", "u8")])
-    _, first, inverse = np.unique(np.rec.fromarrays([row, pairs["hi"], pairs["lo"]]), return_index=True, return_inverse=True)
-    return first, inverse.reshape(-1)
+def _scored(pairs: list[tuple[str, bytes]], teacher: Teacher, texts: Texts) -> list[float]:
+    """The score of each pair, asked for in order of length, so that near ones share a batch."""
+    wanted = sorted(set(i for _, i in pairs))
+    told = dict(zip(wanted, texts.take(pa.array(wanted, ids.value_type)).to_pylist(), strict=True))
+    order = sorted(range(len(pairs)), key=lambda k: (len(pairs[k][0]) + len(told[pairs[k][1]]), pairs[k]))
+    found = teacher.score([pairs[k][0] for k in order], [told[pairs[k][1]] for k in order])
+    out = np.empty(len(pairs), np.float32)
+    out[order] = found
+    return [float(v) for v in out]
 
 
 def example() -> Example:
-    """Three queries over three passages; one has no candidate."""
+    """Three queries over four passages, with the packaged teacher."""
     from operators.engines import load_model, packaged
-    from operators.index_texts import IndexTexts, index_texts
 
-    passages = ["Ice melts in the sun.", "Iron rusts in the rain.", "Coal burns."]
-    names = content_ids([""] * 3, passages)
-    order = sorted(range(3), key=lambda i: names[i].as_py())
-    fold = index_texts(IndexTexts())
-    fold.add(pa.table({"passage_id": names.take(pa.array(order)), "title": pa.array([""] * 3, text),
-                       "passage": pa.array([passages[i] for i in order], text)}), 0)  # fmt: skip
-    a, b, c = names.to_pylist()
-    table = pa.table({
-        "query": pa.array(["what melts", "what rusts", "what burns"], text), "positive_ids": pa.array([[a], [b], [c]], ids),
-        "candidate_ids": pa.array([[a, b, c], [c, b], []], ids),
-    })  # fmt: skip
-    teacher = load_model("teacher", packaged("teacher"))
-    return Example(table, ScoreTeacher(max_candidates=2), {"teacher": teacher, "texts": fold.finish()})
+    words = ["iron rusts in rain", "owls hunt at night", "bread needs yeast", "rain falls from clouds"]
+    keys = columns.content_ids([""] * 4, words)
+    fold = TextsFold(IndexTexts().level)
+    passages = pa.table({"passage_id": keys, "title": pa.array([""] * 4, text), "passage": pa.array(words, text)})
+    fold.add(passages.sort_by("passage_id"), 0)
+    key = keys.to_pylist()
+    rows = {
+        "query": pa.array(["why does iron rust", "when do owls hunt", "what makes bread rise"], text),
+        "positive_ids": pa.array([[key[0]], [key[1]], [key[2]]], ids),
+        "candidate_ids": pa.array([[key[3], key[1]], [], list(chain(key[:2]))], ids),
+    }
+    used = {"teacher": load_model("teacher", packaged("teacher")), "texts": fold.finish()}
+    return Example(pa.table(rows), ScoreTeacher(max_candidates=1), used)

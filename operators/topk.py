@@ -10,19 +10,42 @@ from operators.columns import flat, id_pairs, lists
 from operators.contract import ROW, row_id, score
 
 Array = np.ndarray[Any, Any]
+SLICE = 4096  # rows of float64 products held at a time
+
+
+def dots(left: Array, right: Array) -> Array:
+    """The float64 dot products over the last axis of two broadcastable float32 arrays.
+
+    Products of float32 are exact in float64, and halves are added in one fixed order, so a result hangs on
+    its two vectors alone: not on the batch, on how BLAS blocks it, nor on the processor's vector width.
+    """
+    terms = left.astype(np.float64) * right.astype(np.float64)
+    while terms.shape[-1] > 1:
+        half = (terms.shape[-1] + 1) // 2
+        terms[..., : terms.shape[-1] - half] += terms[..., half:]
+        terms = terms[..., :half]
+    total: Array = terms.sum(axis=-1)
+    return total
+
+
+def single(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """A column of ids as one array, also where it has many chunks or none."""
+    chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+    return pa.concat_arrays(chunks) if chunks else pa.array([], row_id)
 
 
 def ranked(rows: Array, scores: Array, ids: pa.Array, count: int, top_k: int) -> tuple[Array, Array]:
     """Rank (M,) candidates of ``count`` rows: (offsets (count+1,), positions of those kept).
 
-    Each row keeps its ``top_k`` best by (−score, id); an id that is there twice counts once.
+    Each row keeps its ``top_k`` best by (−score, id); an id that is there twice counts once, at its best.
     """
     pairs = id_pairs(ids) if len(ids) else np.empty(0, [("hi", "u8"), ("lo", "u8")])
-    order = np.lexsort((pairs["lo"], pairs["hi"], -scores, rows))
+    order = np.lexsort((-scores, pairs["lo"], pairs["hi"], rows))
     r, hi, lo = rows[order], pairs["hi"][order], pairs["lo"][order]
     again = np.zeros(len(order), bool)
     again[1:] = (r[1:] == r[:-1]) & (hi[1:] == hi[:-1]) & (lo[1:] == lo[:-1])
-    order = order[~again]
+    order = order[~again]  # by row and id; a stable sort by score keeps the order of ids among equals
+    order = order[np.lexsort((-scores[order], rows[order]))]
     r = rows[order]
     place = np.arange(len(r)) - np.searchsorted(r, r, side="left")
     order = order[place < top_k]

@@ -1,12 +1,18 @@
 """Write the shards of a training set in batch order; here the texts join, by id."""
 
+import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
 from operators.columns import content_ids, flat, lists, put
-from operators.contract import Columns, Example, Params, ids, operator, row_id, scores, text, texts
+from operators.contract import ROW, Columns, Example, Params, ids, operator, row_id, scores, text, texts
 from operators.index_texts import Texts
 
+CHARACTERS = 1 << 28  # a chunk of texts: UTF-8 takes at most four times that, a string array 2 GiB
+ORDER = (
+    "position", "batch", "query_id", "query", "query_type", "instruction", "positives", "negatives", "positive_scores",
+    "negative_scores", "positive_ids", "negative_ids", "source", "licence", "generator", "cluster",
+)  # fmt: skip
 TEXTS = ("query", "query_type", "instruction", "generator", "source", "licence")
 
 
@@ -28,17 +34,31 @@ def _reads(p: WriteTrainingSet) -> Columns:
 
 
 def _writes(p: WriteTrainingSet) -> Columns:
-    return {**_reads(p), "positives": texts, **({"negatives": texts} if p.negatives else {})}
+    columns = {**_reads(p), "positives": texts, **({"negatives": texts} if p.negatives else {})}
+    return {name: columns[name] for name in ORDER if name in columns}
 
 
-@operator("group", version="1", reads=_reads, writes=_writes, key="position", width=lambda p: p.shard_rows, rows="same",
+@operator("group", version="2", reads=_reads, writes=_writes, key="position", width=lambda p: p.shard_rows, rows="same",
           publishes=True, closed=True)  # fmt: skip
 def write_training_set(table: pa.Table, p: WriteTrainingSet, *, texts: Texts) -> pa.Table:
     """One shard, sorted by its place in batch order, with ``positives`` and ``negatives`` as texts."""
     for name, source in (("positives", "positive_ids"), *((("negatives", "negative_ids"),) if p.negatives else ())):
-        offsets, values = flat(table[source])
-        table = put(table, name, lists(offsets, texts.take(values)))
-    return table
+        table = put(table, name, _joined(table[source], texts))
+    return table.select([*_writes(p), *(c for c in table.column_names if c == ROW)])
+
+
+def _joined(column: pa.ChunkedArray, known: Texts) -> pa.ChunkedArray:
+    """The texts of a list column of ids, in chunks that a string array's 32-bit offsets can address."""
+    offsets, values = flat(column)
+    ends = np.concatenate([[0], np.cumsum(known.lengths(values).astype(np.int64))])[offsets]
+    cuts = [0]
+    while cuts[-1] < len(column):  # a row at least, else as many as stay below the limit
+        cuts.append(max(cuts[-1] + 1, int(np.searchsorted(ends, ends[cuts[-1]] + CHARACTERS, side="right")) - 1))
+    parts = []
+    for a, b in zip(cuts, cuts[1:], strict=False):
+        inner = values.slice(offsets[a], offsets[b] - offsets[a])
+        parts.append(lists(offsets[a : b + 1] - offsets[a], known.take(inner).cast(text)))
+    return pa.chunked_array(parts, texts)
 
 
 def example() -> Example:

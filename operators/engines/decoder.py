@@ -14,13 +14,14 @@ Array = np.ndarray[Any, Any]
 class Cache:
     """Keys and values of so many rows, written in place (transformers' own copies all of it each step)."""
 
-    def __init__(self, config: Any, rows: int, width: int) -> None:
+    def __init__(self, config: Any, rows: int, width: int, blank: bool = True) -> None:
+        """Room for ``width`` tokens a row; without ``blank`` every place must be written before it is read."""
         import torch
 
         heads = config.num_key_value_heads
         dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         shape = (config.num_hidden_layers, 2, rows, heads, width, dim)
-        self.data, self.at = torch.zeros(shape), 0
+        self.data, self.at = torch.zeros(shape) if blank else torch.empty(shape), 0
 
     def update(self, keys: Any, values: Any, layer: int, *_: Any, **__: Any) -> tuple[Any, Any]:
         """Put what a layer computed at the place of writing: all that it may look back on."""

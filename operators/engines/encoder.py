@@ -128,8 +128,9 @@ def load_sentence(entry: ModelEntry) -> Encoder:
     from sentence_transformers import SentenceTransformer
 
     model = SentenceTransformer(
-        where, device="cpu", revision=revision(entry), trust_remote_code=entry.trust_remote_code, model_kwargs={"dtype": "float32"}
-    )
+        where, device="cpu", revision=revision(entry), trust_remote_code=entry.trust_remote_code,
+        model_kwargs={"dtype": "float32"},
+    )  # fmt: skip
     return SentenceEncoder(model.eval(), entry)
 
 
@@ -157,4 +158,5 @@ def _weighted(table: Array) -> Array:
     """
     weights = np.log1p(np.arange(len(table), dtype=np.float64))
     common = table.mean(axis=0, dtype=np.float64)
-    return ((table - common) * weights[:, None]).astype(np.float32)
+    weighted: Array = ((table - common) * weights[:, None]).astype(np.float32)
+    return weighted

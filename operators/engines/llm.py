@@ -5,8 +5,10 @@ integers (each token and each output channel with a scale of its own, arXiv:2208
 sums are exact, and a third of the time goes by. The noise of a draw is a hash of (seed, position).
 """
 
+import contextlib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -46,6 +48,7 @@ class TransformersLLM:
 
     def __init__(self, model: Any, tokenizer: Any, entry: ModelEntry, name: str) -> None:
         self._model, self._tokenizer, self._entry, self.name = model, tokenizer, entry, name
+        self._pad = int(tokenizer.eos_token_id or tokenizer.pad_token_id or 0)
         self._ends = {tokenizer.eos_token_id, *np.atleast_1d(model.config.eos_token_id or [])} - {None}
         self._prefixes: OrderedDict[str, tuple[Cache, int]] = OrderedDict()
         self.counters = {"llm_requests": 0, "llm_tokens": 0}
@@ -57,6 +60,7 @@ class TransformersLLM:
         """One completion a prompt, up to a stop text."""
         heads = [_shared(p, h) for p, h in zip(prompts, prefixes or [""] * len(prompts), strict=True)]
         ids = [self._ids(p[len(h) :]) for p, h in zip(prompts, heads, strict=True)]
+        ids = [row or [self._pad] for row in ids]  # something must be read for an answer to follow
         lengths = [len(row) + len(self._ids(h)) for row, h in zip(ids, heads, strict=True)]
         if lengths and max(lengths) + max_tokens > self._entry.max_tokens:
             raise InputError(
@@ -66,7 +70,7 @@ class TransformersLLM:
         wide = np.array([padded(n, GRAIN) for n in lengths], np.int64)
         out = [""] * len(prompts)
         for width in np.unique(wide):
-            group = sorted(np.flatnonzero(wide == width), key=lambda i: heads[i])  # so that prefixes stay read
+            group = sorted(np.flatnonzero(wide == width).tolist(), key=lambda i: heads[i])  # so that prefixes stay read
             for start in range(0, len(group), ROWS):
                 rows = group[start : start + ROWS]
                 picked = [(heads[i], ids[i], seeds[i]) for i in rows]
@@ -82,9 +86,9 @@ class TransformersLLM:
         """The memory of a prefix, which is read once."""
         if head not in self._prefixes:
             ids = self._ids(head)
-            memory = Cache(self._model.config, 1, len(ids) + padded(0))
+            memory = Cache(self._model.config, 1, padded(len(ids)), blank=False)
             if ids:
-                read_tokens(self._model, memory, ids, 0, self._tokenizer.eos_token_id)
+                read_tokens(self._model, memory, ids, 0, self._pad)
             self._prefixes[head] = (memory, len(ids))
             while len(self._prefixes) > _PREFIXES:
                 self._prefixes.popitem(last=False)
@@ -96,13 +100,13 @@ class TransformersLLM:
     ) -> list[str]:
         """Complete at most ROWS prompts in the one shape of their width."""
         memory = Cache(self._model.config, ROWS, width + max_tokens)
-        starts, logits = np.full(ROWS, width, np.int64), None
+        starts, logits = np.full(ROWS, width, np.int64), np.zeros((ROWS, 0), np.float32)
         for r, (head, ids, _) in enumerate(rows):
             read, before = self._prefix(head)
-            alone = Cache(self._model.config, 1, before + padded(len(ids)))
+            alone = Cache(self._model.config, 1, before + padded(len(ids)), blank=False)
             alone.take(read, 0, before, 0, 0)
-            last = read_tokens(self._model, alone, ids or [self._tokenizer.eos_token_id], before, self._tokenizer.eos_token_id)
-            logits = np.zeros((ROWS, last.shape[-1]), np.float32) if logits is None else logits
+            last = read_tokens(self._model, alone, ids, before, self._pad)
+            logits = logits if logits.size else np.zeros((ROWS, len(last)), np.float32)
             logits[r], starts[r] = last, width - before - len(ids)
             memory.take(alone, 0, before + len(ids), r, int(starts[r]))
         written: list[list[int]] = [[] for _ in rows]
@@ -159,17 +163,37 @@ def load_gguf(entry: ModelEntry) -> LLM:
     source(entry)
     path = gguf_file(place(entry.model) or Path(entry.model)) or Path(entry.model)
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers.initialization import no_init_weights
     from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
-    from transformers.utils import logging
 
-    logging.disable_progress_bar()
-    config = AutoConfig.from_pretrained(str(path.parent), gguf_file=path.name)
-    config._attn_implementation = attend_grouped()
-    model = AutoModelForCausalLM.from_config(config, dtype="float32")
-    model.load_state_dict(load_gguf_checkpoint(str(path), return_tensors=True, model_to_load=model)["tensors"], strict=False)
+    folder, file = str(path.parent), path.name
+    with _parsed_once(), no_init_weights():
+        config = AutoConfig.from_pretrained(folder, gguf_file=file)
+        config._attn_implementation = attend_grouped()
+        model = AutoModelForCausalLM.from_config(config, dtype="float32")
+        weights = load_gguf_checkpoint(str(path), return_tensors=True, model_to_load=model)["tensors"]
+        tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=file)
+    absent = set(model.load_state_dict(weights, strict=False).missing_keys) - {"lm_head.weight"}  # tied to the input's
+    if absent or not model.config.tie_word_embeddings and "lm_head.weight" not in weights:
+        raise InputError(f"models.yaml: {path} lacks {', '.join(sorted(absent)) or 'lm_head.weight'}; name a whole model")
     model.tie_weights()
-    tokenizer = AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name)
     return TransformersLLM(_cast(model, entry.dtype), tokenizer, entry, path.stem)
+
+
+@contextlib.contextmanager
+def _parsed_once() -> Iterator[None]:
+    """Let transformers parse a .gguf file's header once, not three times: 24 s to load become 12 s."""
+    import gguf
+    from transformers import modeling_gguf_pytorch_utils as reader
+
+    slow, bars = (gguf.GGUFReader, gguf.get_tensor_name_map), reader.tqdm
+    gguf.GGUFReader, gguf.get_tensor_name_map = (lru_cache(maxsize=8)(f) for f in slow)
+    reader.tqdm = lambda rows, **_: rows
+    try:
+        yield
+    finally:
+        gguf.GGUFReader, gguf.get_tensor_name_map = slow
+        reader.tqdm = bars
 
 
 def load_transformers(entry: ModelEntry) -> LLM:

@@ -36,13 +36,13 @@ class ModelEntry(Params):
     kind: Literal["llm", "encoder", "teacher"]
     backend: str
     model: str = Field(description="package:NAME[/folder], a path, or a name on the Hugging Face hub")
-    revision: str = Field("", description="of a hub model its commit, of a packaged one its version")
+    revision: str = Field(default="", description="of a hub model its commit, of a packaged one its version")
     dtype: Literal["float32", "bfloat16", "int8"] = "float32"
-    max_tokens: int = Field(512, ge=8, description="the model's window; what is longer is cut and counted")
+    max_tokens: int = Field(default=512, ge=8, description="the model's window; what is longer is cut and counted")
     query_prompt: str = ""  # set before every query, passage
     passage_prompt: str = ""
-    top_p: float = Field(0.95, gt=0, le=1)
-    activation: Literal["", "sigmoid"] = Field("", description="of a cross-encoder: makes its logit a probability")
+    top_p: float = Field(default=0.95, gt=0, le=1)
+    activation: Literal["", "sigmoid"] = Field(default="", description="of a cross-encoder: makes its logit a probability")
     score_space: Space = "cosine"
     trust_remote_code: bool = False
 

@@ -15,9 +15,11 @@ import time
 from pathlib import Path
 
 from cluster.store import Store
+from operators import python_docs
 from tests.bench.harness import ROOT, _children, save, stored
 
-FLAGS = ["--buckets", "8", "--workers", "2", "--set", "chosen.share=0.003", "--set", "queries.per_passage=2",
+CORPUS = Path(tempfile.gettempdir()) / "pithead-resume.jsonl"
+FLAGS = ["--buckets", "8", "--workers", "2", "--set", f"corpus.path={CORPUS}", "--set", "corpus.format=jsonl", "--set", "chosen.share=0.06", "--set", "queries.per_passage=2",
          "--set", "clean.max_rejected=1", "--set", "consistent.max_rejected=1", "--set", "negatives.max_rejected=1",
          "--set", "centroids.clusters=2"]  # fmt: skip
 RUNS = int(os.environ.get("RUNS", "10"))
@@ -60,6 +62,8 @@ def one(seed: int, length: float, expected: list[str]) -> dict:
 
 
 def main() -> None:
+    docs = [{"_id": n, "title": t, "text": d} for n, t, d in list(python_docs.docs())[::14]]
+    CORPUS.write_text("".join(json.dumps(d) + "\n" for d in docs))
     store = tempfile.mkdtemp(prefix="pithead-bench-")
     start = time.monotonic()
     subprocess.run(command(store), cwd=ROOT, check=True, stdout=subprocess.DEVNULL)

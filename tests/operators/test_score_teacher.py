@@ -1,0 +1,62 @@
+"""Score teacher: aligned scores, each pair once, the same in any cut."""
+
+import numpy as np
+import pyarrow as pa
+
+from operators import columns
+from operators.contract import apply, ids, text
+from operators.engines import load_model, packaged
+from operators.score_teacher import ScoreTeacher, example, score_teacher
+
+
+def test_scores_stand_beside_their_ids_and_the_rest_is_null() -> None:
+    case = example()
+    out = apply(score_teacher, case.table, case.params, **case.used).table
+    teacher, texts = case.used["teacher"], case.used["texts"]
+    for row in out.to_pylist():
+        told = texts.take(pa.array(row["positive_ids"] + row["candidate_ids"][:1], ids.value_type)).to_pylist()
+        expected = teacher.score([row["query"]] * len(told), told).tolist()
+        assert row["positive_scores"] + row["teacher_scores"][:1] == expected
+        assert row["teacher_scores"][1:] == [None] * len(row["candidate_ids"][1:])
+    assert out["teacher_scores"].to_pylist()[1] == []
+
+
+def test_every_cut_gives_the_same_scores() -> None:
+    case = example()
+    whole = apply(score_teacher, case.table, ScoreTeacher(), **case.used).table.drop_columns(["_row"])
+    parts = [apply(score_teacher, case.table.slice(i, 1), ScoreTeacher(), **case.used).table for i in (0, 1, 2)]
+    assert pa.concat_tables(parts).drop_columns(["_row"]).equals(whole)
+    assert apply(score_teacher, case.table.slice(0, 0), ScoreTeacher(), **case.used).table.num_rows == 0
+
+
+def test_each_distinct_pair_is_asked_once_and_counted() -> None:
+    case = example()
+    teacher = case.used["teacher"]
+    twice = pa.concat_tables([case.table, case.table])
+    before = dict(teacher.counters)
+    apply(score_teacher, twice, ScoreTeacher(), **case.used)
+    pairs = {(r["query"], i) for r in case.table.to_pylist() for i in r["positive_ids"] + r["candidate_ids"]}
+    assert teacher.counters["teacher_pairs"] - before["teacher_pairs"] == len(pairs)
+    assert teacher.counters["teacher_texts"] - before["teacher_texts"] == 3 + 4
+
+
+def test_a_row_whose_score_is_not_finite_is_rejected() -> None:
+    case = example()
+    rows = case.table.slice(0, 2).to_pylist()
+    rows[1]["query"] = ""
+    out = apply(score_teacher, pa.Table.from_pylist(rows, schema=case.table.schema), ScoreTeacher(), **case.used)
+    assert out.table["query"].to_pylist() == [rows[0]["query"]]
+    assert out.rejects["reason"].to_pylist() == ["the teacher's score is not finite"]
+    assert np.isfinite(columns.flat(out.table["positive_scores"])[1].to_numpy()).all()
+
+
+def test_a_passage_is_read_with_its_title() -> None:
+    from operators.index_texts import TextsFold
+
+    teacher, fold = load_model("teacher", packaged("teacher")), TextsFold(3)
+    key = columns.content_ids(["Owls"], ["hunt at night"])
+    fold.add(pa.table({"passage_id": key, "title": pa.array(["Owls"], text), "passage": pa.array(["hunt at night"], text)}), 0)
+    table = pa.table({"query": pa.array(["owls"], text), "positive_ids": pa.array([key.to_pylist()], ids)})
+    table = table.append_column("candidate_ids", pa.array([[]], ids))
+    out = apply(score_teacher, table, ScoreTeacher(), teacher=teacher, texts=fold.finish()).table
+    assert out["positive_scores"].to_pylist() == [teacher.score(["owls"], ["Owls\nhunt at night"]).tolist()]
