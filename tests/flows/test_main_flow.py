@@ -16,7 +16,7 @@ from flows.verify import verify
 from operators import python_docs
 
 
-def write_pairs(path: Path, count: int = 60) -> Path:
+def write_pairs(path: Path, count: int = 48) -> Path:
     docs = [(t, d.split(". ", 1)) for _, t, d in python_docs.docs() if ". " in d][:: 3000 // count][:count]
     path.write_text("".join(json.dumps({"query": first, "positive": rest, "title": t}) + "\n" for t, (first, rest) in docs))
     return path
@@ -99,7 +99,7 @@ def test_a_flipped_byte_is_found_and_mended(one):
     body = bytearray(part.read_bytes())
     body[len(body) // 2] ^= 1
     part.write_bytes(body)
-    flow = load(find_flow("mine"))
+    flow = load(find_flow("mine"), [f"pairs.path={tmp_path / 'pairs.jsonl'}"])
     assert len(verify(flow, store)) == 1
     assert mined(tmp_path, "one", LocalEngine(1), 4)[0] == files
     assert verify(flow, store) == []

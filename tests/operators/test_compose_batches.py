@@ -1,11 +1,12 @@
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.columns import content_ids
 from operators.compose_batches import ComposeBatches, compose_batches
-from operators.contract import ids, row_id, text
+from operators.contract import InputError, ids, row_id, text
 from operators.index_texts import IndexTexts, index_texts
 
 PASSAGES = [f"text {i % 9}" for i in range(12)]  # three pairs of passages with one text and two titles
@@ -42,7 +43,9 @@ def compose(rows, p, cut=None):
     batches: dict[int, list] = {}
     order = np.argsort(found.position)
     keys = sorted(r["query_id"] for r in by_key)
-    rows_of = {(int.from_bytes(k[:8], "big"), int.from_bytes(k[8:], "big")): next(r for r in by_key if r["query_id"] == k) for k in keys}
+    rows_of = {
+        (int.from_bytes(k[:8], "big"), int.from_bytes(k[8:], "big")): next(r for r in by_key if r["query_id"] == k) for k in keys
+    }
     for i in order:
         batches.setdefault(int(found.batch[i]), []).append(rows_of[tuple(int(x) for x in found.keys[i])])
     return batches, found
@@ -77,3 +80,21 @@ def test_another_seed_is_another_order():
     rows = [(i % 12, [], 0, 0) for i in range(40)]
     one, other = (compose(rows, ComposeBatches(batch_size=2, seed=s))[1] for s in (1, 2))
     assert not np.array_equal(one.position, other.position)
+
+
+def test_rows_of_closed_batches_spill_into_later_ones():
+    # one text on 60 rows opens and closes batches of one row; the others must fill them up all the same
+    rows = [(0, [], 0, 0)] * 60 + [(i, [], 0, 0) for i in range(1, 9)] * 6
+    batches, _ = compose(rows, ComposeBatches(batch_size=2))
+    placed = sum(map(len, batches.values()))
+    assert placed >= 2 * 48, f"{placed} rows of 108 are placed, 48 pairs are there to be had"
+
+
+def test_a_query_on_two_rows_is_refused():
+    one = content_ids(["q"]).to_pylist()
+    table = {"query_id": pa.array(one * 2, row_id), "positive_ids": pa.array([[IDS[0]], [IDS[1]]], ids)}
+    strata = {"source": pa.array(["s"] * 2, text), "cluster": pa.array([0, 0], pa.int32())}
+    fold = compose_batches(ComposeBatches(negatives=False), texts=TEXTS)
+    fold.add(pa.table({**table, **strata}), 0)
+    with pytest.raises(InputError, match="more than one row; put group_positives"):
+        fold.finish()

@@ -39,6 +39,29 @@ def test_no_cut_changes_the_centroids_even_where_the_sample_overflows():
     assert np.array_equal(fitted(table, p).matrix, fitted(table, p, (10, 500, 501)).matrix)
 
 
+def test_merging_samples_of_parts_is_the_sample_of_the_whole():
+    table, _ = rows(1000, 4)
+    p = FitClusters(clusters=4, per_cluster=20)
+    folds = []
+    for start in range(0, 1000, 125):
+        folds.append(fit_clusters(p))
+        folds[-1].add(table.slice(start, 125), 0)
+    right = folds[4]
+    for fold in folds[5:]:
+        right.merge(fold)
+    left = folds[0]
+    for fold in [*folds[1:4], right]:
+        left.merge(fold)
+    assert np.array_equal(left.finish().matrix, fitted(table, p).matrix)
+
+
+def test_memory_is_bounded_by_the_sample():
+    fold = fit_clusters(FitClusters(clusters=2, per_cluster=10))
+    for start in range(0, 2000, 50):
+        fold.add(rows(2000, 2)[0].slice(start, 50), 0)
+        assert fold.held <= 2 * 20 + 50
+
+
 def test_its_objective_is_that_of_scikit_learn():
     from sklearn.cluster import KMeans
 

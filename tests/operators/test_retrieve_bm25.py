@@ -3,6 +3,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from operators.columns import content_ids
 from operators.contract import numbered, text
@@ -16,8 +18,8 @@ def corpus(passages, titles=None):
     return pa.table(columns)
 
 
-def search(queries, right, cuts, top_k=5):
-    statistics = Bm25Statistics(FitBm25())
+def search(queries, right, cuts, top_k=5, settings=FitBm25()):  # noqa: B008
+    statistics = Bm25Statistics(settings)
     statistics.add(right, 0)
     left = numbered(pa.table({"query": pa.array(queries, text)}))
     p = RetrieveBm25(top_k=top_k)
@@ -60,3 +62,36 @@ def test_scifact_scores_as_lucene_does(scifact, data):
     for q, d, s in zip(*(qrels[c].to_pylist() for c in ("query_id", "corpus_id", "score")), strict=True):
         truth.setdefault(q, {})[d] = int(s)
     assert abs(ir_measures.calc_aggregate([nDCG @ 10], truth, run)[nDCG @ 10] - 0.683) < 0.02
+
+
+WORDS = st.lists(st.sampled_from(["ice", "iron", "rust", "sun", "rain", "oak"]), min_size=1, max_size=7).map(" ".join)
+ANALYSERS = st.sampled_from(["english", "plain", "bigrams"])
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(WORDS, min_size=1, max_size=12, unique=True), st.lists(WORDS, max_size=3), st.integers(1, 4), ANALYSERS, st.randoms()
+)
+def test_it_ranks_as_one_index_of_bm25s_and_no_cut_changes_a_bit(passages, queries, k, analyser, random):
+    right, p = corpus(passages), FitBm25(analyser=analyser, k1=0.9, b=0.4)
+    cuts = sorted(random.randint(0, len(passages)) for _ in range(3))
+    whole = search(queries, right, [], k, p)
+    assert search(queries, right, cuts, k, p).equals(whole)
+    index = bm25s.BM25(method="lucene", k1=0.9, b=0.4, dtype="float64")
+    index.index(analyse(passage_texts(right), p), show_progress=False)
+    names = right["passage_id"].to_pylist()
+    for i, terms in enumerate(analyse(queries, p)):
+        known = [t for t in terms if t in index.vocab_dict]
+        expected = index.get_scores(known) if known else np.zeros(len(names))
+        found = dict(zip(whole["bm25_ids"][i].as_py(), whole["bm25_scores"][i].as_py(), strict=True))
+        assert len(found) == min(k, int((expected > 0).sum()))
+        assert np.allclose([expected[names.index(n)] for n in found], list(found.values()), atol=1e-5)
+        assert np.allclose(list(found.values()), np.sort(expected)[::-1][: len(found)], atol=1e-5)
+
+
+def test_a_passage_newer_than_the_statistics_is_found_by_its_new_term():
+    statistics = Bm25Statistics(FitBm25())
+    statistics.add(corpus(["ice melts", "iron rusts"]), 0)
+    left, newer = numbered(pa.table({"query": pa.array(["zeppelin"], text)})), corpus(["a zeppelin of iron", "iron"])
+    found = retrieve_bm25(left, newer, RetrieveBm25(), statistics=statistics)
+    assert found["bm25_ids"].to_pylist() == [[newer["passage_id"][0].as_py()]]

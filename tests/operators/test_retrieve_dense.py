@@ -1,10 +1,13 @@
+import math
+
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.columns import content_ids
-from operators.contract import numbered, vector
+from operators.contract import InputError, numbered, vector
 from operators.retrieve_dense import RetrieveDense, merge_dense, retrieve_dense
 
 
@@ -18,7 +21,7 @@ def brute(left, right, k):
     q = np.array(left["vector"].to_pylist(), np.float64)
     d = np.array(right["vector"].to_pylist(), np.float64)
     names = right["passage_id"].to_pylist()
-    scores = np.einsum("qd,kd->qk", q, d).astype(np.float32)
+    scores = [[np.float32(math.fsum(x * y for x, y in zip(a.tolist(), b.tolist(), strict=True))) for b in d] for a in q]
     return [[names[j] for j in sorted(range(len(names)), key=lambda j: (-row[j], names[j]))[:k]] for row in scores]
 
 
@@ -35,6 +38,26 @@ def test_it_equals_brute_force_in_float64_for_any_cut_ties_included(seed, passag
     parts = [retrieve_dense(left, right.slice(a, b - a), p) for a, b in zip(edges, edges[1:], strict=False)]
     found = merge_dense(parts[::-1], p)
     assert found["candidate_ids"].to_pylist() == brute(left, right, k)
+    whole = merge_dense([retrieve_dense(left, right, p)], p)
+    assert found.equals(whole), "scores or order hang on the cut"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_long_vectors_whose_scores_cancel_are_ranked_exactly(seed):
+    rng = np.random.default_rng(seed)
+    q, d = (100 * rng.normal(size=(2, 64))).astype(np.float32), (100 * rng.normal(size=(600, 64))).astype(np.float32)
+    d = (d - np.outer(d @ q[0] / (q[0] @ q[0]), q[0])).astype(np.float32)  # float32 rounding outweighs the scores of q[0]
+    left, right = sides(q, d)
+    found = retrieve_dense(left, right, RetrieveDense(top_k=5))
+    assert found["candidate_ids"].to_pylist() == brute(left, right, 5)
+
+
+def test_vectors_that_cannot_be_compared_are_refused():
+    p = RetrieveDense()
+    with pytest.raises(InputError, match="queries have 3 dimensions, passages 2; embed both with one encoder"):
+        retrieve_dense(*sides(np.ones((1, 3), np.float32), np.ones((1, 2), np.float32)), p)
+    with pytest.raises(InputError, match="not finite"):
+        retrieve_dense(*sides(np.ones((1, 2), np.float32), np.full((1, 2), np.nan, np.float32)), p)
 
 
 def test_many_ties_at_the_cut_are_settled_by_id():

@@ -27,7 +27,8 @@ def known():
 
 def table(rows):
     n = len(rows)
-    columns = {"query_id": content_ids([f"q{i}" for i in range(n)]), **{c: pa.array([f"{c}{i}" for i in range(n)], text) for c in TEXTS}}
+    columns = {c: pa.array([f"{c}{i}" for i in range(n)], text) for c in TEXTS}
+    columns["query_id"] = content_ids([f"q{i}" for i in range(n)])
     for name, at in (("positive", 0), ("negative", 1)):
         columns[f"{name}_ids"] = pa.array([[IDS[i] for i in r[at]] for r in rows], ids)
         columns[f"{name}_scores"] = pa.array([[i / 8 for i in r[at]] for r in rows], scores)
@@ -70,7 +71,7 @@ def test_only_what_it_declares_comes_out_in_the_order_that_a_reader_expects(know
 
 
 def test_an_id_without_a_text_is_an_error(known):
-    rows = table([([0], [1])]).set_column(7, "positive_ids", pa.array([[b"x" * 16]], ids))
+    rows = table([([0], [1])]).drop_columns(["positive_ids"]).append_column("positive_ids", pa.array([[b"x" * 16]], ids))
     with pytest.raises(KeyError, match="no text has the id 7878"):
         apply(write_training_set, rows, WriteTrainingSet(), texts=known)
 
