@@ -1,5 +1,6 @@
 """Work on this machine, in worker processes that live for the run and hold their models."""
 
+import contextlib
 import json
 import os
 import selectors
@@ -33,11 +34,9 @@ class Worker:
         """Send the work; a process that is dead already shows when it is read from."""
         assert self.process.stdin
         self.work = work
-        try:
+        with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write(encode(work) + "\n")
             self.process.stdin.flush()
-        except BrokenPipeError:
-            pass
 
     def finish(self) -> Report | None:
         """The report, or None where the process died."""
@@ -51,10 +50,8 @@ class Worker:
         self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe:
-                try:
+                with contextlib.suppress(BrokenPipeError):
                     pipe.close()
-                except BrokenPipeError:
-                    pass
 
 
 class LocalEngine:

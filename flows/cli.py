@@ -21,7 +21,7 @@ def parser() -> argparse.ArgumentParser:
         sub = verbs.add_parser(name, help=text, description=text)
         if flow:
             sub.add_argument("flow", metavar="FLOW", help="a flow's file, or a shipped one (quickstart, mine, ...)")
-            sub.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a key: queries.per_passage=2")
+            sub.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="such as queries.per_passage=2")
             sub.add_argument("--store", default=STORE, help="folder or address of the store (default: %(default)s)")
         sub.add_argument("--json", action="store_true", help="answer in JSON")
         return sub

@@ -13,7 +13,8 @@ from operators.contract import Item, Outcome, Params, ids, operator, row_id, tex
 from operators.read_corpus import batches_of, check_file, items_of, source_of
 
 USUAL = {
-    "query": ("query", "anchor", "question", "sentence1"), "positive": ("positive", "positives", "pos", "passage", "answer", "document"),
+    "query": ("query", "anchor", "question", "sentence1"),
+    "positive": ("positive", "positives", "pos", "passage", "answer", "document"),
     "title": ("title",), "instruction": ("instruction", "prompt"), "id": ("_id", "id", "query_id", "source_id"),
 }  # fmt: skip
 

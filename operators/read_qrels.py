@@ -29,7 +29,10 @@ class ReadQrels(Params):
     split: str = "train"
 
 
-WRITES = {"qrel_id": row_id, "query_source_id": text, "corpus_source_id": text, "relevance": pa.int32(), "source": text, "licence": text}
+WRITES = {
+    "qrel_id": row_id, "query_source_id": text, "corpus_source_id": text, "relevance": pa.int32(), "source": text,
+    "licence": text,
+}  # fmt: skip
 
 
 def _place(p: ReadQrels) -> tuple[str, str]:
@@ -63,7 +66,8 @@ def read_qrels(item: Item, p: ReadQrels) -> Iterator[Outcome]:
         count, given = len(batch.numbers), dict(p.columns)
         names = {c: formats.pick(batch.columns, c, given.get(c), USUAL[c], item.name) if count else None
                  for c in ("query", "document")}  # fmt: skip
-        grade = next((n for n in ([given["relevance"]] if "relevance" in given else USUAL["relevance"]) if n in batch.columns), None)
+        grades_at = [given["relevance"]] if "relevance" in given else USUAL["relevance"]
+        grade = next((n for n in grades_at if n in batch.columns), None)
         bad = list(batch.bad)
         kept: list[tuple[str, str, int]] = []
         columns = [rows.column(batch.columns, n, count) for n in (names["query"], names["document"], grade)]

@@ -29,7 +29,8 @@ class ReadQueries(Params):
     max_chars: int = 100_000
 
 
-WRITES = {"query_id": row_id, **dict.fromkeys(("query", "query_type", "instruction", "generator", "source", "source_id", "lang"), text)}
+TEXTS = ("query", "query_type", "instruction", "generator", "source", "source_id", "lang")
+WRITES = {"query_id": row_id, **dict.fromkeys(TEXTS, text)}
 
 
 def _items(p: ReadQueries) -> list[Item]:

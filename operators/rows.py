@@ -36,4 +36,4 @@ def as_id(value: Any) -> str:
 
 def column(columns: Mapping[str, list[Any]], name: str | None, count: int) -> list[Any]:
     """A column's values; None everywhere where there is none."""
-    return columns[name] if name in columns else [None] * count
+    return columns[name] if name is not None and name in columns else [None] * count

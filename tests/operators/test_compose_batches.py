@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.columns import content_ids
+from operators.columns import content_ids, id_pairs
 from operators.compose_batches import ComposeBatches, compose_batches
 from operators.contract import InputError, ids, row_id, text
 from operators.index_texts import IndexTexts, index_texts
@@ -82,12 +82,24 @@ def test_another_seed_is_another_order():
     assert not np.array_equal(one.position, other.position)
 
 
-def test_rows_of_closed_batches_spill_into_later_ones():
-    # one text on 60 rows opens and closes batches of one row; the others must fill them up all the same
-    rows = [(0, [], 0, 0)] * 60 + [(i, [], 0, 0) for i in range(1, 9)] * 6
-    batches, _ = compose(rows, ComposeBatches(batch_size=2))
-    placed = sum(map(len, batches.values()))
-    assert placed >= 2 * 48, f"{placed} rows of 108 are placed, 48 pairs are there to be had"
+@pytest.mark.parametrize("seed", range(3))
+def test_rows_of_closed_batches_spill_until_what_is_left_out_makes_no_batch(seed):
+    # one text on half of the rows opens more batches than are kept open, so that half-full ones are closed
+    positive = np.random.default_rng(seed).choice([0] * 8 + list(range(1, 9)), 400)
+    table = pa.table({
+        "query_id": content_ids([f"q{i}" for i in range(400)]), "positive_ids": pa.array([[IDS[i]] for i in positive], ids),
+        "source": pa.array(["s"] * 400, text), "cluster": pa.array([0] * 400, pa.int32()),
+    }).sort_by("query_id")  # fmt: skip
+
+    def composed(rows):
+        fold = compose_batches(ComposeBatches(batch_size=3, negatives=False), texts=TEXTS)
+        fold.add(rows, 0)
+        return fold.finish()
+
+    found = composed(table)
+    left = table.filter(pa.array(~np.isin(id_pairs(table["query_id"]), found.keys)))
+    assert len(left) + len(found) == 400
+    assert len(composed(left)) == 0
 
 
 def test_a_query_on_two_rows_is_refused():

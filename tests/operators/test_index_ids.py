@@ -61,9 +61,12 @@ def test_what_is_saved_is_what_is_loaded_and_no_cut_shows(tmp_path: Path) -> Non
 def test_nothing_gives_an_empty_map(tmp_path: Path) -> None:
     index_ids(IndexIds(carry=("query",))).finish().save(tmp_path)
     loaded = IdMap.load(tmp_path)
-    assert len(loaded) == 0 and loaded.carries == ["query"]
+    assert len(loaded) == 0
+    assert loaded.carries == ["query"]
     offsets, found = loaded.find(["d1"])
-    assert offsets.tolist() == [0, 0] and len(found) == 0 and len(loaded.carried(["d1"])) == 0
+    assert offsets.tolist() == [0, 0]
+    assert len(found) == 0
+    assert len(loaded.carried(["d1"])) == 0
 
 
 def test_carrying_a_column_twice_is_refused() -> None:

@@ -99,7 +99,8 @@ def test_nothing_gives_an_empty_index(tmp_path: Path) -> None:
     texts = Texts.load(tmp_path)
     assert len(texts) == 0
     for none in (pa.array([], row_id), pa.array([]), pa.chunked_array([], row_id)):
-        assert texts.take(none).to_pylist() == [] and texts.keys(none).type == row_id
+        assert texts.take(none).to_pylist() == []
+        assert texts.keys(none).type == row_id
     assert not texts.has(pa.array([b"x" * 16], row_id)).any()
 
 

@@ -101,7 +101,8 @@ def test_negatives_are_what_the_rule_leaves_whatever_the_signs(
         chosen = got.get(number, [])
         assert len(chosen) == min(wanted, len(left))  # never filled up, never fewer than there are
         keys = [w.strip().casefold() for w in chosen]
-        assert len(set(keys)) == len(keys) and not set(keys) & said
+        assert len(set(keys)) == len(keys)
+        assert not set(keys) & said
         assert values.get(number, []) == [best[k] for k in keys]
         assert all(best[k] < bound for k in keys)
         if pick == "top":

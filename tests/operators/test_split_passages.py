@@ -113,7 +113,8 @@ def test_tokens_are_counted_with_the_packaged_tokenizer() -> None:
     sizes = [
         len(tokenizer.encode(one, add_special_tokens=False).ids) for one in out.table["passage"].to_pylist()
     ]
-    assert max(sizes) <= 32 + 3 and min(sizes) >= 4
+    assert max(sizes) <= 32 + 3
+    assert min(sizes) >= 4
     assert max(count_words(one) for one in out.table["passage"].to_pylist()) < 20
 
 
@@ -135,5 +136,6 @@ def test_options_that_cannot_act_are_refused(params: dict[str, object]) -> None:
 def test_the_text_of_the_document_does_not_travel_with_its_passages() -> None:
     shown = example()
     out = apply(split_passages, shown.table, shown.params)
-    assert "text" not in out.table.column_names and "title" in out.table.column_names
+    assert "text" not in out.table.column_names
+    assert "title" in out.table.column_names
     assert set(out.rejects["_row"].to_pylist()) == {2, 3}

@@ -58,7 +58,8 @@ def test_offsets_sizes_and_ids_hold_for_any_document(documents: list[tuple[str, 
             assert slice_ == one["passage"]
         assert 2 <= count_words(one["passage"]) <= most
         assert one["positive_ids"] == [one["passage_id"]] == [columns.content_id("", one["passage"])]
-        assert one["query_id"] == columns.content_id(one["query"], "") and one["title"] == ""
+        assert one["query_id"] == columns.content_id(one["query"], "")
+        assert one["title"] == ""
 
 
 def test_a_body_that_opens_with_its_title_loses_it() -> None:
