@@ -1,6 +1,7 @@
 """The shipped flows with real models over real text: same bytes everywhere, and a set that trains."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -168,6 +169,17 @@ def test_the_quickstart_flow_publishes_and_a_killed_one_resumes_to_the_same_byte
     for step in (tmp_path / "b" / "steps").iterdir():
         names = [p.name.rsplit(".", 2)[0] for p in (step / "commits").iterdir()]
         assert len(names) == len(set(names)), f"a committed part of {step.name} was made again"
+    look_into(tmp_path / "a")
+
+
+def look_into(store: Path) -> None:
+    """The notebook runs from top to bottom over a stored set."""
+    import nbformat
+    from nbclient import NotebookClient
+
+    os.environ["PITHEAD_STORE"] = str(store)
+    for path in sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb")):
+        NotebookClient(nbformat.read(path, 4), timeout=120).execute()
 
 
 def test_the_spent_budget_of_calls_is_exit_status_three(tmp_path, capsys):

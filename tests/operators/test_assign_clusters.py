@@ -30,10 +30,11 @@ def test_it_is_the_nearest_by_exact_dot_product_and_of_equals_the_lowest(seed, c
     assert clusters(rows, matrix) == [max(range(len(s)), key=lambda j: (s[j], -j)) for s in exact]
 
 
-def test_twin_centroids_are_told_apart_by_number_in_any_batch():
+@pytest.mark.parametrize(("count", "many", "width"), [(1, 67, 384), (2, 37, 67), (2, 9, 384), (700, 37, 67)])
+def test_twin_centroids_are_told_apart_by_number_in_any_batch(count, many, width):
     rng = np.random.default_rng(5)
-    rows, one = rng.normal(size=(700, 67)).astype(np.float32), rng.normal(size=(1, 67)).astype(np.float32)
-    matrix = np.concatenate([one] * 37)  # BLAS sums its columns in blocks of unlike width
+    rows, one = rng.normal(size=(count, width)).astype(np.float32), rng.normal(size=(1, width)).astype(np.float32)
+    matrix = np.concatenate([one] * many)  # BLAS sums the columns of few rows in unlike order
     assert set(clusters(rows, matrix)) == {0}
 
 
