@@ -82,7 +82,7 @@ class Store:
         """The file as JSON; None where it is missing or was cut off while it was written."""
         try:
             return json.loads(self.read(name))
-        except (FileNotFoundError, ValueError):
+        except (FileNotFoundError, NotADirectoryError, ValueError):
             return None
 
     def read_text(self, name: str) -> str:

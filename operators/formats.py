@@ -53,8 +53,9 @@ def files_of(path: str, given: str) -> list[Path]:
         found = sorted(anchor.glob(str(root.relative_to(anchor) if root.anchor else root)))
     elif root.is_dir():
         found = sorted(p for p in root.rglob("*") if p.is_file() and not p.name.startswith("."))
-        if given == "auto":
-            found = [p for p in found if any(s in SUFFIXES for s in p.suffixes)]
+        # beside the shards of a published set stand its card and its manifest
+        known = [p for p in found if any(SUFFIXES.get(s) == given or given == "auto" and s in SUFFIXES for s in p.suffixes)]
+        found = known or (found if given == "text" else [])
     elif root.exists():
         found = [root]
     else:

@@ -22,8 +22,12 @@ def padded(tokens: int, step: int = STEP) -> int:
 
 
 def rows_at(length: int) -> int:
-    """The rows of every batch at a padded length."""
-    return max(1, BUDGET // length)
+    """The rows of every batch at a padded length: one, or a multiple of four.
+
+    A product with a single output column (a cross-encoder's head) gave two, three or five rows
+    bits that depend on a row's place; one, four, eight and sixteen rows never.
+    """
+    return max(1, BUDGET // length // 4 * 4)
 
 
 def batches(lengths: Sequence[int]) -> Iterator[tuple[int, int, Array]]:
@@ -55,8 +59,14 @@ def run_rows(ids: Sequence[Sequence[int]], pad: int, forward: Callable[[Array, A
 
 
 def one_thread() -> None:
-    """Torch on one thread: bytes must not depend on the count, and the workers are the parallelism."""
+    """Torch on one thread: bytes must not depend on the count, and the workers are the parallelism.
+
+    And no bars while loading: progress is shown by whoever runs the work.
+    """
     import torch
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
 
     torch.set_num_threads(1)
     with contextlib.suppress(RuntimeError):  # it may be set only before the first parallel work

@@ -27,7 +27,7 @@ def test_a_row_is_computed_in_a_shape_that_its_length_alone_decides(lengths: lis
     for length, rows, where in batches(lengths):
         assert all(padded(lengths[i]) == length for i in where)
         assert rows == rows_at(length) >= len(where) >= 1
-        assert rows == 1 or rows * length <= BUDGET
+        assert rows == 1 or (rows % 4 == 0 and rows * length <= BUDGET)
         seen += where.tolist()
     assert sorted(seen) == list(range(len(lengths)))
 
@@ -67,8 +67,10 @@ def test_late_interaction_prefers_the_answer_and_scores_a_pair_alike_in_any_comp
     teacher = load_model("teacher", packaged("teacher"))
     queries = ["why does iron rust"] * len(TEXTS) + ["where does sand go"] * len(TEXTS)
     whole = teacher.score(queries, TEXTS * 2)
-    pairs = [float(teacher.score([q], [t])[0]) for q, t in zip(queries, TEXTS * 2, strict=True)]
-    assert np.array_equal(whole, np.array(pairs, np.float32), equal_nan=True)
+    some = [0, 3, 11, 17]
+    alone = np.concatenate([teacher.score([queries[i]], [(TEXTS * 2)[i]]) for i in some])
+    assert np.array_equal(whole[some], alone)
+    assert np.array_equal(whole, teacher.score(queries[::-1], (TEXTS * 2)[::-1])[::-1], equal_nan=True)
     assert np.isnan(whole[1])  # an empty passage has no token to look at
     assert TEXTS[int(np.nanargmax(whole[: len(TEXTS)]))] == "iron rusts in rain"
     assert "sand" in TEXTS[int(np.nanargmax(whole[len(TEXTS) :]))]
