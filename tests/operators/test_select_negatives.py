@@ -216,7 +216,6 @@ def test_a_percentage_of_logits_is_refused_before_the_run() -> None:
         {"policy": "absolute"},
         {"policy": "window"},
         {"policy": "quantile"},
-        {"seed": 3},
         {"rank_from": 5, "rank_to": 4},
         {"negatives": 2, "min_negatives": 3},
     ],
