@@ -70,7 +70,10 @@ class Store:
 
     def names(self, folder: str) -> list[str]:
         """The names of the files directly below ``folder``, sorted; none where it is missing."""
-        found = self.fs.get_file_info(pafs.FileSelector(self.path(folder), allow_not_found=True))
+        try:
+            found = self.fs.get_file_info(pafs.FileSelector(self.path(folder), allow_not_found=True))
+        except FileNotFoundError:  # another process made the folder between pyarrow's two looks at it
+            return []
         return sorted(f.base_name for f in found)
 
     def read(self, name: str) -> bytes:

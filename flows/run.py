@@ -55,7 +55,7 @@ def _empty(manifest: dict[str, Any]) -> str:
 def _record(store: Store, p: Planned, manifest: dict[str, Any]) -> dict[str, Any]:
     provenance = store.read_json(f"{p.task.home}/run.json") or {}
     return {
-        "step": p.step.name, "operator": p.step.op.name, "rows_in": manifest["rows_in"],
+        "step": p.step.name, "operator": p.step.op.name, "home": p.task.home, "rows_in": manifest["rows_in"],
         "rows_out": manifest["rows"], "rejected": manifest["rejected"], "stored": p.stored is not None,
         "seconds": provenance.get("seconds", 0.0), "reused": provenance.get("reused", 0),
         "counters": provenance.get("counters", {}),
