@@ -15,8 +15,10 @@ Space = Literal["cosine", "probability", "logit", "log-probability"]
 PACKAGE = "package:"
 BACKENDS: dict[str, dict[str, str]] = {  # kind → back end → module:function that loads it
     "llm": {
-        "transformers-gguf": "operators.engines.llm:load_gguf",
-        "transformers": "operators.engines.llm:load_transformers",
+        "transformers-gguf": "operators.engines.transformers_llm:load_gguf",
+        "transformers": "operators.engines.transformers_llm:load_transformers",
+        "vllm": "operators.engines.vllm_llm:load_vllm",
+        "openai": "operators.engines.endpoint:load_endpoint",
     },
     "encoder": {
         "sentence-transformers": "operators.engines.encoder:load_sentence",
@@ -27,7 +29,26 @@ BACKENDS: dict[str, dict[str, str]] = {  # kind → back end → module:function
         "cross-encoder": "operators.engines.teacher:load_cross",
     },
 }
-_DTYPES = {"transformers-gguf": ("int8", "float32", "bfloat16"), "transformers": ("int8", "float32", "bfloat16")}
+_DTYPES = {
+    "transformers-gguf": ("int8", "float32", "bfloat16"), "transformers": ("int8", "float32", "bfloat16"),
+    "vllm": ("bfloat16", "float16", "float32"), "openai": ("", "float32", "bfloat16", "float16", "int8"),
+}  # fmt: skip
+
+
+class Serving(Params):
+    """How a model is run: none of it changes what it answers, so none of it is identity."""
+
+    endpoint: str = Field(default="", description="of an OpenAI-compatible server, up to and with /v1")
+    api_key_env: str = Field(default="", description="the environment variable that holds the key; the key stands nowhere")
+    concurrency: int = Field(default=64, ge=1, description="requests under way at once, at most; it adapts below that")
+    timeout: float = Field(default=120, gt=0, description="seconds a request may take")
+    patience: float = Field(default=300, gt=0, description="seconds that an endpoint may stay away before the step stops")
+    parts_at_once: int = Field(default=1, ge=1, le=8, description="parts a worker holds, so that the next feeds in while one drains")
+    tensor_parallel: int = Field(default=1, ge=1)
+    gpus: float = Field(default=0, ge=0, description="of a worker; a fraction shares one")
+    options: dict[str, str | int | float | bool] = Field(default={}, description="further arguments of vLLM's engine")
+    price_in: float = Field(default=0, ge=0, description="of a million prompt tokens; the currency is yours")
+    price_out: float = Field(default=0, ge=0, description="of a million answer tokens")
 
 
 class ModelEntry(Params):
@@ -37,7 +58,7 @@ class ModelEntry(Params):
     backend: str
     model: str = Field(description="package:NAME[/folder], a path, or a name on the Hugging Face hub")
     revision: str = Field(default="", description="of a hub model its commit, of a packaged one its version")
-    dtype: Literal["float32", "bfloat16", "int8"] = "float32"
+    dtype: Literal["", "float32", "float16", "bfloat16", "int8"] = "float32"
     max_tokens: int = Field(default=512, ge=8, description="the model's window; what is longer is cut and counted")
     query_prompt: str = ""  # set before every query, passage
     passage_prompt: str = ""
@@ -45,6 +66,7 @@ class ModelEntry(Params):
     activation: Literal["", "sigmoid"] = Field(default="", description="of a cross-encoder: makes its logit a probability")
     score_space: Space = "cosine"
     trust_remote_code: bool = False
+    serving: Serving = Serving()
 
     @model_validator(mode="before")
     @classmethod
@@ -60,7 +82,7 @@ class ModelEntry(Params):
 
     def identity(self) -> dict[str, Any]:
         """What a recipe holds of the model."""
-        return self.model_dump(mode="json")
+        return self.model_dump(mode="json", exclude={"serving"})
 
 
 def read_entries(path: Path) -> dict[str, ModelEntry]:
