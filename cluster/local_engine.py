@@ -24,25 +24,29 @@ class Worker:
     def __init__(self) -> None:
         path = os.pathsep.join([ROOT, *filter(None, [os.environ.get("PYTHONPATH")])])
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "cluster.worker"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            [sys.executable, "-m", "cluster.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             env={**os.environ, **THREADS, "PYTHONPATH": path},
         )  # fmt: skip
-        self.work: Work | None = None
+        self.held: dict[str, Work] = {}
+        self._said = b""
 
     def start(self, work: Work) -> None:
         """Send the work; a process that is dead already shows when it is read from."""
         assert self.process.stdin
-        self.work = work
+        self.held[work.name] = work
         with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.write(encode(work) + "\n")
+            self.process.stdin.write((encode(work) + "\n").encode())
             self.process.stdin.flush()
 
-    def finish(self) -> Report | None:
-        """The report, or None where the process died."""
+    def hear(self) -> list[Report] | None:
+        """The reports that are there, or None where the process died."""
         assert self.process.stdout
-        line = self.process.stdout.readline()
-        return Report(**json.loads(line)) if line.endswith("\n") else None
+        said = os.read(self.process.stdout.fileno(), 1 << 16)
+        *lines, self._said = (self._said + said).split(b"\n")
+        reports = [Report(**json.loads(line)) for line in lines]
+        for report in reports:
+            self.held.pop(report.name)
+        return reports if said else None
 
     def close(self) -> None:
         """End the process."""
@@ -71,26 +75,29 @@ class LocalEngine:
         waiting, died = deque(work), dict.fromkeys((w.name for w in work), 0)
         with selectors.DefaultSelector() as selector:
             for worker in self.pool:
-                self._next(worker, waiting, selector)
+                self._feed(worker, waiting, selector)
             while selector.get_map():
                 for key, _ in selector.select():
                     worker = key.data
-                    item = worker.work
-                    selector.unregister(key.fileobj)
-                    report = worker.finish()
-                    if report is None:
+                    reports = worker.hear()
+                    if reports is None:
+                        selector.unregister(key.fileobj)
+                        reports = []
+                        for item in worker.held.values():
+                            died[item.name] += 1
+                            reports += self._verdict(item, died[item.name], waiting)
                         worker = self._replace(worker)
-                        died[item.name] += 1
-                        report = self._verdict(item, died[item.name], waiting)
-                    if report is not None:
-                        yield report
-                    self._next(worker, waiting, selector)
+                    elif not worker.held and not waiting:
+                        selector.unregister(key.fileobj)
+                    yield from reports
+                    self._feed(worker, waiting, selector)
 
-    def _next(self, worker: Worker, waiting: deque[Work], selector: selectors.BaseSelector) -> None:
-        worker.work = None
-        if waiting:
+    def _feed(self, worker: Worker, waiting: deque[Work], selector: selectors.BaseSelector) -> None:
+        """Give a worker as much as it may hold."""
+        while waiting and len(worker.held) < waiting[0].at_once:
             worker.start(waiting.popleft())
-            assert worker.process.stdout
+        assert worker.process.stdout
+        if worker.held and worker.process.stdout.fileno() not in {k.fd for k in selector.get_map().values()}:
             selector.register(worker.process.stdout, selectors.EVENT_READ, worker)
 
     def _replace(self, dead: Worker) -> Worker:
@@ -98,11 +105,11 @@ class LocalEngine:
         self.pool[self.pool.index(dead)] = fresh = Worker()
         return fresh
 
-    def _verdict(self, item: Work, deaths: int, waiting: deque[Work]) -> Report | None:
+    def _verdict(self, item: Work, deaths: int, waiting: deque[Work]) -> list[Report]:
         if deaths < ATTEMPTS:
             waiting.append(item)
-            return None
-        return Report(item.name, "died", message=f"its process died {deaths} times")
+            return []
+        return [Report(item.name, "died", message=f"its process died {deaths} times")]
 
     def close(self) -> None:
         """End the workers."""

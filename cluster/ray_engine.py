@@ -81,7 +81,10 @@ class RayEngine:
         import ray.data
 
         items = ray.data.from_items([{"work": encode(w)} for w in work], override_num_blocks=len(work))
-        room: dict[str, Any] = {"num_gpus": needs.gpus} if needs.gpus else {"num_cpus": needs.cpus}
+        gpus = max(needs.gpus, work[0].gpus)
+        room: dict[str, Any] = {"num_gpus": gpus} if gpus else {"num_cpus": needs.cpus}
+        if work[0].at_once > 1:
+            room["max_concurrency"] = work[0].at_once
         pool = (1, min(self.workers, len(work)))
         done = items.map(Actor, concurrency=pool, **room)
         for row in done.iter_rows():

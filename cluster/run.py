@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cluster.engine import Engine
+from cluster.parts import overlap, place
 from cluster.store import Store
 from cluster.work import Kind, Report, Work
 from operators.contract import Operator, Params
@@ -71,13 +72,8 @@ def parts_of(store: Store, homes: Iterable[str]) -> list[dict[str, Any]]:
     for home in homes:
         manifest = manifest_of(store, home)
         assert manifest is not None, home
-        found += [(_place(p["part"]), i, p) for i, p in enumerate(manifest["parts"])]
+        found += [(place(p["part"]), i, p) for i, p in enumerate(manifest["parts"])]
     return [p for _, _, p in sorted(found, key=lambda f: f[:2])]
-
-
-def _place(part: str) -> float:
-    bucket, _, of = part.split("@")[0].partition("-of-")
-    return int(bucket) / int(of or 1)
 
 
 def commits(store: Store, home: str) -> dict[str, dict[str, Any]]:
@@ -103,8 +99,17 @@ def work_for(task: Task, bench: Bench, kind: Kind, name: str, inputs: list[Any],
     """A unit of work of this step."""
     return Work(
         kind, name, task.spec, task.params.model_dump_json(), dict(task.using), inputs, task.home,
-        bench.store.uri, RUN, task.keep, bench.buckets, paths=task.paths, **more,
+        bench.store.uri, RUN, task.keep, bench.buckets, paths=task.paths, **serving(task.using), **more,
     )  # fmt: skip
+
+
+def serving(using: Mapping[str, str]) -> dict[str, Any]:
+    """What the models that are used ask of a worker: parts at once, GPUs."""
+    said = [json.loads(ref).get("serving") or {} for ref in using.values()]
+    return {
+        "at_once": max([s.get("parts_at_once", 1) for s in said], default=1),
+        "gpus": max([s.get("gpus", 0) * s.get("tensor_parallel", 1) for s in said], default=0.0),
+    }
 
 
 def perform(task: Task, bench: Bench, work: list[Work]) -> list[dict[str, Any]]:
@@ -158,7 +163,7 @@ def _map(task: Task, bench: Bench) -> list[dict[str, Any]]:
     work = []
     for i, part in enumerate(parts):
         name = part["part"] if len(task.inputs) == 1 else f"{part['part']}@{i:05d}"
-        old = [f for p in previous if _overlap(p["part"], part["part"]) for f in (p["file"], p.get("rejects")) if f]
+        old = [f for p in previous if overlap(p["part"], part["part"]) for f in (p["file"], p.get("rejects")) if f]
         work.append(work_for(task, bench, "map", name, [part["file"]], rows=part["rows"], previous=old))
     return perform(task, bench, within_budget(task, bench, work))
 
@@ -180,15 +185,6 @@ def within_budget(task: Task, bench: Bench, work: list[Work]) -> list[Work]:
         bench.limited = True
         raise StepFailed(f"{task.name}: --max-calls is spent, {len(kept)} of {len(work)} parts are made; run again to go on")
     return kept
-
-
-def _overlap(a: str, b: str) -> bool:
-    def span(part: str) -> tuple[float, float]:
-        bucket, _, of = part.split("@")[0].partition("-of-")
-        return int(bucket) / int(of), (int(bucket) + 1) / int(of)
-
-    (low, high), (start, end) = span(a), span(b)
-    return low < end and start < high
 
 
 def earlier(store: Store, task: Task) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ A description is plain JSON: it names an operator, its params, what it uses and 
 reads. What comes back is the commit record of the part, or one sentence on what went wrong.
 """
 
+import hashlib
 import importlib
 import json
 import os
@@ -15,8 +16,10 @@ from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import Any, Literal
 
+from cluster.journal import FileJournal
 from cluster.store import Store, reason
 from operators.contract import ContractError, EngineDead, InputError, Operator, Params
+from operators.engines.ledger import Ledger
 
 Kind = Literal["scan", "gather", "map", "exchange", "bucket", "fold", "cross", "merge"]
 ATTEMPTS = 3  # times that a part may take its process down before it is named and the step stops
@@ -41,6 +44,8 @@ class Work:
     against: list[str] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)  # folders of the user's own operators
     rows: int = 0  # about how many; for progress
+    at_once: int = 1  # parts that a worker may hold, where a model's engine is kept full by several
+    gpus: float = 0  # that a worker's models need
     extra: dict[str, Any] = field(default_factory=dict)
 
 
@@ -108,7 +113,25 @@ class Job:
         self.store = load_store(work.store)
         self.op = find(work.op)
         self.params: Params = self.op.params.model_validate_json(work.params)
-        self.used = loaded(self.op, work)
+        self.journals: list[FileJournal] = []
+        self.used = {name: self._kept(name, used) for name, used in loaded(self.op, work).items()}
+
+    def _kept(self, name: str, used: Any) -> Any:
+        """An LLM behind its ledger; anything else as it is."""
+        entry = json.loads(self.work.using[name])
+        if entry.get("kind") != "llm" or self.work.kind not in ("map", "bucket"):
+            return used
+        served = entry.pop("serving", None) or {}
+        identity = json.dumps(entry, sort_keys=True)
+        model = hashlib.sha256(identity.encode()).hexdigest()[:16]
+        home = f"ledger/{model}/{self.op.name}"
+        self.journals.append(FileJournal(self.store, home, self.work.name, self.attempt))
+        return Ledger(used, identity, self.journals[-1], (served.get("price_in", 0), served.get("price_out", 0)))
+
+    def close(self) -> None:
+        """Write what the journals gathered, however the work ended."""
+        for journal in self.journals:
+            journal.close()
 
     def file(self, folder: str, suffix: str = ".parquet") -> str:
         """The path of this attempt's file in a folder of the step."""
@@ -133,7 +156,10 @@ def execute(work: Work, node: str = "") -> Report:
         started = time.monotonic()
         job = Job(work, attempt)
         before = counters(job.used)
-        record = kinds.DO[work.kind](job)
+        try:
+            record = kinds.DO[work.kind](job)
+        finally:
+            job.close()
         spent = {k: v - before.get(k, 0) for k, v in counters(job.used).items()}
         record |= {"part": work.name, "counters": spent, "seconds": round(time.monotonic() - started, 3)}
         store.write_json(f"{work.home}/commits/{work.name}.{attempt}.json", record)

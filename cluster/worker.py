@@ -9,6 +9,8 @@ import json
 import os
 import signal
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 
 THREADS = {
@@ -25,8 +27,18 @@ def main() -> None:
     os.dup2(2, 1)
     from cluster.work import decode, execute
 
-    for line in sys.stdin:
-        print(json.dumps(asdict(execute(decode(line)))), file=replies, flush=True)
+    speaking = threading.Lock()
+
+    def do(line: str) -> None:
+        reply = json.dumps(asdict(execute(decode(line)))) + "\n"
+        with speaking:
+            replies.write(reply)
+            replies.flush()
+
+    with ThreadPoolExecutor(8) as pool:  # the driver sends a second part only where a model wants several
+        doing = [pool.submit(do, line) for line in sys.stdin]
+        for one in doing:
+            one.result()
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from flows.plan import plan, with_artifacts
 from flows.show import _plain_rows
 from operators.columns import put
 from operators.contract import InputError, apply, numbered
+from operators.engines.llm import Answer, Request, Sampling
 
 
 class Listening:
@@ -22,10 +23,10 @@ class Listening:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.llm, name)
 
-    def complete(self, prompts: Sequence[str], *args: Any, **more: Any) -> list[str]:
+    def complete(self, requests: Sequence[Request], sampling: Sampling) -> list[Answer]:
         """Ask, and keep it."""
-        answers: list[str] = self.llm.complete(prompts, *args, **more)
-        self.heard += [{"prompt": p, "answer": a} for p, a in zip(prompts, answers, strict=True)]
+        answers: list[Answer] = self.llm.complete(requests, sampling)
+        self.heard += [{"prompt": r.prompt, "answer": a.text, "fault": a.fault} for r, a in zip(requests, answers, strict=True)]
         return answers
 
 

@@ -40,8 +40,8 @@ class CleanQueries(Params):
 
 
 @operator(
-    "group", version="1", key="query_id", rows="same",
-    reads={"query_id": row_id, "query": text, "query_type": text, "positive_ids": ids, "raw": text},
+    "group", version="2", key="query_id", rows="same",
+    reads={"query_id": row_id, "query": text, "query_type": text, "positive_ids": ids, "raw": text, "fault": text},
 )  # fmt: skip
 def clean_queries(table: pa.Table, p: CleanQueries, *, texts: Texts) -> Outcome:
     """Queries that pass every rule, the first of each id; the others by the first rule that they break."""
@@ -49,11 +49,12 @@ def clean_queries(table: pa.Table, p: CleanQueries, *, texts: Texts) -> Outcome:
     outcomes = [Outcome(table.slice(0, 0))]
     for part in columns.slices(table):
         passages = _passages(part, texts)
-        queries, raw, keys = part["query"].to_pylist(), part["raw"].to_pylist(), part["query_id"].to_pylist()
+        queries, raw, keys = (part[c].to_pylist() for c in ("query", "raw", "query_id"))
+        told = part["fault"].to_pylist()
         reasons: list[str] = []
         values = list(raw)
         for i, (query, kind) in enumerate(zip(queries, part["query_type"].to_pylist(), strict=True)):
-            reason = fault(query, kind, passages[i], p)
+            reason = told[i] or fault(query, kind, passages[i], p)
             if not reason and keys[i] == kept_id:
                 reason, values[i] = "duplicate query", query
             kept_id = kept_id if reason else keys[i]
@@ -159,6 +160,6 @@ def example() -> Example:
     rows = {
         "query": pa.array(queries, text), "query_id": columns.content_ids(queries, [""] * 5),
         "query_type": pa.array(["question"] * 5, text), "raw": pa.array([f' "{q}"' for q in queries], text),
-        "positive_ids": pa.array([[keys[k].as_py()] for k in (0, 0, 0, 0, 1)], ids),
+        "positive_ids": pa.array([[keys[k].as_py()] for k in (0, 0, 0, 0, 1)], ids), "fault": pa.array([""] * 5, text),
     }  # fmt: skip
     return Example(pa.table(rows).sort_by("query_id"), CleanQueries(), {"texts": fold.finish()})

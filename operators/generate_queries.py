@@ -8,13 +8,13 @@ from pydantic import Field
 
 from operators import columns
 from operators.contract import Example, Needs, Params, ids, operator, row_id, text
-from operators.engines.llm import LLM
+from operators.engines.llm import LLM, Request, Sampling
 from operators.prompt import Prompt, default_prompts
 
 _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»", "「": "」", "`": "`", "*": "*"}
 _WRITES = {
     "query_id": row_id, "query": text, "query_type": text, "instruction": text, "generator": text,
-    "positive_ids": ids, "raw": text,
+    "positive_ids": ids, "raw": text, "fault": text,
 }  # fmt: skip
 
 
@@ -25,37 +25,53 @@ class GenerateQueries(Params):
     instructions: dict[str, str] = Field(default={}, description="query type: the instruction stored with its queries")
     per_passage: int = Field(default=2, ge=1, description="queries a passage; their types are drawn evenly")
     temperature: float = Field(default=0.8, ge=0)
+    top_p: float = Field(default=0.95, gt=0, le=1)
     max_tokens: int = Field(default=32, ge=1, description="of an answer")
     max_chars: int = Field(default=2048, ge=1, description="of the passage that the model is shown")
+    max_passage_tokens: int | None = Field(default=None, ge=1, description="the same in the model's own tokens; what was cut is counted")
+    shots: int | None = Field(default=None, ge=0, description="few-shots drawn from a prompt's own for each query; all of them where not said")
     seed: int = 0
 
 
 @operator(
-    "map", version="1", reads={"passage_id": row_id, "title": text, "passage": text}, writes=_WRITES,
-    needs=Needs(batch_rows=1024), calls=lambda p: p.per_passage,
+    "map", version="2", reads={"passage_id": row_id, "title": text, "passage": text}, writes=_WRITES,
+    needs=Needs(batch_rows=65536), calls=lambda p: p.per_passage,
 )  # fmt: skip
 def generate_queries(table: pa.Table, p: GenerateQueries, *, llm: LLM) -> pa.Table:
-    """N passages in, N × per_passage queries out, in input order; an empty answer stays, as an empty query."""
+    """N passages in, N × per_passage queries out, in input order.
+
+    An answer that is empty, cut off or missing stays as a row, its reason in ``fault``: `clean_queries` rejects it.
+    """
     wide = columns.repeat(table, p.per_passage)
     keys = wide["passage_id"].to_pylist()
     types = [t for key in table["passage_id"].to_pylist() for t in drawn_types(key, p)]
-    passages = [cut_at_word(t, p.max_chars) for t in wide["passage"].to_pylist()]
-    asked = [p.prompts[t].render(s, title) for t, s, title in zip(types, passages, wide["title"].to_pylist(), strict=True)]
-    seeds = [columns.row_seed(p.seed, k, t, i % p.per_passage) for i, (k, t) in enumerate(zip(keys, types, strict=True))]
-    raw = llm.complete(
-        asked, seeds, max_tokens=p.max_tokens, temperature=p.temperature, stop=["\n"],
-        prefixes=[p.prompts[t].prefix for t in types],
-    )  # fmt: skip
-    queries = [first_line(answer) for answer in raw]
+    requests = [_request(p, i, *row, llm) for i, row in enumerate(zip(keys, types, *_shown(wide), strict=True))]
+    answers = llm.complete(requests, Sampling(p.max_tokens, p.temperature, p.top_p, ("\n",)))
+    queries = [first_line(answer.text) for answer in answers]
     told = [p.instructions.get(t, "") for t in types]
     made = {
         "query_id": columns.content_ids(queries, told), "query": pa.array(queries, text), "query_type": pa.array(types, text),
-        "instruction": pa.array(told, text), "generator": pa.array([llm.name] * len(raw), text),
-        "positive_ids": pa.array([[k] for k in keys], ids), "raw": pa.array(raw, text),
+        "instruction": pa.array(told, text), "generator": pa.array([llm.name] * len(answers), text),
+        "positive_ids": pa.array([[k] for k in keys], ids), "raw": pa.array([a.text for a in answers], text),
+        "fault": pa.array([a.fault or ("answer cut off" if a.finish == "length" else "") for a in answers], text),
     }  # fmt: skip
     for name, values in made.items():
         wide = columns.put(wide, name, values)
     return wide
+
+
+def _shown(table: pa.Table) -> tuple[list[str], list[str]]:
+    return table["passage"].to_pylist(), table["title"].to_pylist()
+
+
+def _request(p: GenerateQueries, place: int, key: bytes, kind: str, passage: str, title: str, llm: LLM) -> Request:
+    prompt, turn = p.prompts[kind], place % p.per_passage
+    shown = cut_at_word(passage, p.max_chars)
+    shown = shown if p.max_passage_tokens is None else llm.cut(shown, p.max_passage_tokens).rstrip()
+    if p.shots is not None:
+        prompt = prompt.drawn(p.shots, columns.row_seed(p.seed, key, kind, turn, "shots"))
+    seed = columns.row_seed(p.seed, key, kind, turn)
+    return Request(prompt.render(shown, title), seed, key.hex(), prompt.chat, prompt.system, len(prompt.prefix))
 
 
 def drawn_types(passage_id: bytes, p: GenerateQueries) -> list[str]:

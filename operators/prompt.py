@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import ValidationInfo, model_validator
 
+from operators.columns import row_seed
 from operators.contract import Params
 from operators.engines.models import models_file
 
@@ -15,9 +17,14 @@ TYPES = ("question", "keywords", "claim", "title", "web_query")
 
 
 class Prompt(Params):
-    """A template. In YAML it is a file name; in the recipe it is the text of that file."""
+    """A template. In YAML it is a file name; in the recipe it is the text of that file.
+
+    A file may begin with YAML between two lines of ``---``: ``chat: true`` and ``system: …``.
+    """
 
     text: str
+    chat: bool = False
+    system: str = ""
 
     @model_validator(mode="before")
     @classmethod
@@ -25,7 +32,7 @@ class Prompt(Params):
         """Take the text of a file where its name is given."""
         if isinstance(value, str):
             roots = (info.context or {}).get("roots", [])
-            value = {"text": _find(value, [Path(r) for r in roots]).read_text(encoding="utf-8").rstrip("\n")}
+            value = _parts(_find(value, [Path(r) for r in roots]))
         if isinstance(value, dict) and isinstance(value.get("text"), str) and value["text"].count(PASSAGE) != 1:
             start = value["text"][:40].replace("\n", " ")
             raise ValueError(f"the prompt that begins {start!r} must hold {PASSAGE} exactly once; put it where the passage goes")
@@ -41,6 +48,16 @@ class Prompt(Params):
         """What every rendered prompt begins with."""
         before = self.text.split(PASSAGE)[0]
         return before.split(TITLE)[0]
+
+    def drawn(self, count: int, seed: int) -> "Prompt":
+        """The prompt with ``count`` of its few-shots, drawn by the seed and kept in their order."""
+        before, after = self.text.split(PASSAGE)
+        head, cut, last = before.rpartition("\n\n")
+        blocks = head.split("\n\n") if cut else []
+        shots = [i for i, block in enumerate(blocks) if self.label and f"\n{self.label}" in f"\n{block}"]
+        gone = set(sorted(shots, key=lambda i: row_seed(seed, i))[count:])
+        kept = [block for i, block in enumerate(blocks) if i not in gone]
+        return self.model_copy(update={"text": "\n\n".join([*kept, last]) + PASSAGE + after})
 
     @property
     def label(self) -> str:
@@ -64,6 +81,20 @@ class Prompt(Params):
 def default_prompts() -> dict[str, Prompt]:
     """The prompts that ship with the package, by query type."""
     return {name: Prompt.model_validate(f"{name}.md") for name in TYPES}
+
+
+def _parts(path: Path) -> dict[str, Any]:
+    whole = path.read_text(encoding="utf-8").rstrip("\n")
+    if not whole.startswith("---\n"):
+        return {"text": whole}
+    head, _, body = whole[4:].partition("\n---\n")
+    try:
+        said = yaml.safe_load(head) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: what stands between the lines of --- is no YAML: {str(error).splitlines()[0]}") from error
+    if not isinstance(said, dict) or "text" in said:
+        raise ValueError(f"{path}: write `chat: true` and `system: …` between the lines of ---")
+    return {**said, "text": body.lstrip("\n")}
 
 
 def _find(name: str, roots: Sequence[Path]) -> Path:

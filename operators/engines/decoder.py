@@ -53,8 +53,25 @@ def read_tokens(model: Any, memory: Cache, ids: Sequence[int], before: int, pad:
     tokens[0, : len(ids)] = torch.tensor(ids)
     behind = torch.arange(before + width)[None, :] > torch.arange(before, before + width)[:, None]
     memory.at = before
-    logits = _forward(model, memory, tokens, torch.arange(before, before + width)[None], behind[None, None], len(ids) - 1)
+    logits = _forward(model, memory, tokens, torch.arange(before, before + width)[None], behind[None, None], slice(len(ids) - 1, len(ids)))
     return np.asarray(logits[0])
+
+
+def read_likelihood(model: Any, before: Sequence[int], after: Sequence[int], pad: int) -> float:
+    """Mean natural log-probability of the tokens ``after``, each behind ``before`` and those that precede it."""
+    import torch
+
+    ids = [*before, *after]
+    width = padded(len(ids))
+    tokens = torch.full((1, width), pad, dtype=torch.long)
+    tokens[0, : len(ids)] = torch.tensor(ids)
+    behind = torch.arange(width)[None, :] > torch.arange(width)[:, None]
+    memory = Cache(model.config, 1, width, blank=False)
+    told = slice(len(before) - 1, len(ids) - 1)  # each place tells of the token behind it
+    logits = _forward(model, memory, tokens, torch.arange(width)[None], behind[None, None], told).astype(np.float64)
+    top = logits.max(axis=1, keepdims=True)
+    norm = top[:, 0] + np.log(np.exp(logits - top).sum(axis=1))
+    return float((logits[np.arange(len(after)), list(after)] - norm).mean())
 
 
 def step_rows(model: Any, memory: Cache, tokens: Array, starts: Array, at: int) -> Array:
@@ -64,17 +81,18 @@ def step_rows(model: Any, memory: Cache, tokens: Array, starts: Array, at: int) 
     begins = torch.from_numpy(starts)[:, None]
     blind = (torch.arange(at + 1)[None] < begins)[:, None, None]
     memory.at = at
-    return _forward(model, memory, torch.from_numpy(tokens)[:, None], at - begins, blind, 0)
+    return _forward(model, memory, torch.from_numpy(tokens)[:, None], at - begins, blind, slice(0, 1))
 
 
-def _forward(model: Any, memory: Cache, tokens: Any, positions: Any, blind: Any, last: int) -> Array:
+def _forward(model: Any, memory: Cache, tokens: Any, positions: Any, blind: Any, told: slice) -> Array:
+    """The logits (rows × told places, V) of the places ``told``."""
     import torch
 
     mask = torch.zeros(blind.shape, dtype=model.dtype).masked_fill_(blind, torch.finfo(model.dtype).min)
     with torch.inference_mode():
         states = model.base_model(
             input_ids=tokens, attention_mask=mask, position_ids=positions, past_key_values=memory, use_cache=True
-        ).last_hidden_state[:, last]
+        ).last_hidden_state[:, told].flatten(0, 1)
         logits: Array = model.lm_head(states).float().numpy()
     return logits
 

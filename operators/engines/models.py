@@ -62,7 +62,6 @@ class ModelEntry(Params):
     max_tokens: int = Field(default=512, ge=8, description="the model's window; what is longer is cut and counted")
     query_prompt: str = ""  # set before every query, passage
     passage_prompt: str = ""
-    top_p: float = Field(default=0.95, gt=0, le=1)
     activation: Literal["", "sigmoid"] = Field(default="", description="of a cross-encoder: makes its logit a probability")
     score_space: Space = "cosine"
     trust_remote_code: bool = False

@@ -6,78 +6,92 @@ sums are exact, and a third of the time goes by. The noise of a draw is a hash o
 """
 
 import contextlib
+import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from operators.columns import row_seed
 from operators.contract import InputError
-from operators.engines.decoder import Cache, attend_grouped, read_tokens, step_rows, to_int8
+from operators.engines.decoder import Cache, attend_grouped, read_likelihood, read_tokens, step_rows, to_int8
 from operators.engines.encoder import revision, source
+from operators.engines.llm import LLM, Answer, Array, Finished, Request, Sampling, unheard
 from operators.engines.models import ModelEntry, gguf_file, place
 from operators.engines.shapes import one_thread, padded
 
-Array = np.ndarray[Any, Any]
 ROWS = 16  # prompts written side by side, blanks included
 GRAIN = 128  # memory of a row is padded to a multiple of it, so that many rows share a shape
 TOP = 256  # likeliest tokens that a draw is made from
 _PREFIXES = 8  # prefixes kept read
 
 
-class LLM(Protocol):
-    """Completes prompts. Equal (prompt, seed, temperature) must give equal text."""
-
-    name: str
-    counters: dict[str, int]
-
-    def complete(
-        self, prompts: Sequence[str], seeds: Sequence[int], *, max_tokens: int, temperature: float,
-        stop: Sequence[str] = (), prefixes: Sequence[str] = (),
-    ) -> list[str]:
-        """One completion a prompt, up to a stop text. ``prefixes``: what each prompt begins with and shares
-        with others, so that it need be read only once; a back end may leave it unused."""  # noqa: D209
-        ...
-
-
 class TransformersLLM:
-    """A causal model of transformers, on one thread."""
+    """A causal model of transformers, on one thread. A schema is not enforced: the parser checks what it asks for."""
 
     def __init__(self, model: Any, tokenizer: Any, entry: ModelEntry, name: str) -> None:
         self._model, self._tokenizer, self._entry, self.name = model, tokenizer, entry, name
         self._pad = int(tokenizer.eos_token_id or tokenizer.pad_token_id or 0)
         self._ends = {tokenizer.eos_token_id, *np.atleast_1d(model.config.eos_token_id or [])} - {None}
         self._prefixes: OrderedDict[str, tuple[Cache, int]] = OrderedDict()
-        self.counters = {"llm_requests": 0, "llm_tokens": 0}
+        self._turn = threading.Lock()  # the model's memory is one
+        self.counters = {"llm_requests": 0, "llm_tokens_in": 0, "llm_tokens_out": 0}
 
-    def complete(
-        self, prompts: Sequence[str], seeds: Sequence[int], *, max_tokens: int, temperature: float,
-        stop: Sequence[str] = (), prefixes: Sequence[str] = (),
-    ) -> list[str]:
-        """One completion a prompt, up to a stop text."""
-        heads = [_shared(p, h) for p, h in zip(prompts, prefixes or [""] * len(prompts), strict=True)]
-        ids = [self._ids(p[len(h) :]) for p, h in zip(prompts, heads, strict=True)]
-        ids = [row or [self._pad] for row in ids]  # something must be read for an answer to follow
-        lengths = [len(row) + len(self._ids(h)) for row, h in zip(ids, heads, strict=True)]
-        if lengths and max(lengths) + max_tokens > self._entry.max_tokens:
-            raise InputError(
-                f"models.yaml: {self.name} takes {self._entry.max_tokens} tokens (max_tokens), a prompt and its answer need"
-                f" {max(lengths) + max_tokens}; lower the step's max_chars or max_tokens"
-            )
-        wide = np.array([padded(n, GRAIN) for n in lengths], np.int64)
-        out = [""] * len(prompts)
-        for width in np.unique(wide):
-            group = sorted(np.flatnonzero(wide == width).tolist(), key=lambda i: heads[i])  # so that prefixes stay read
-            for start in range(0, len(group), ROWS):
-                rows = group[start : start + ROWS]
-                picked = [(heads[i], ids[i], seeds[i]) for i in rows]
-                for i, answer in zip(rows, self._write(picked, int(width), max_tokens, temperature, stop), strict=True):
-                    out[i] = answer
+    def complete(self, requests: Sequence[Request], sampling: Sampling, finished: Finished = unheard) -> list[Answer]:
+        """One answer a request; those of one width are written side by side."""
+        with self._turn:
+            out: list[Answer] = [Answer("", "fault", fault="prompt too long")] * len(requests)
+            prompts = [self._asked(r) for r in requests]
+            widths: dict[int, list[int]] = {}
+            for i, prompt in enumerate(prompts):
+                if prompt.tokens + sampling.max_tokens > self._entry.max_tokens:
+                    finished(i, out[i])
+                else:
+                    widths.setdefault(padded(prompt.tokens, GRAIN), []).append(i)
+            for width, group in sorted(widths.items()):
+                group.sort(key=lambda i: prompts[i].head)  # so that prefixes stay read
+                for start in range(0, len(group), ROWS):
+                    rows = group[start : start + ROWS]
+                    for i, answer in zip(rows, self._write([prompts[i] for i in rows], width, sampling), strict=True):
+                        out[i] = answer
+                        finished(i, answer)
+            self._count(out)
+            return out
+
+    def likelihood(self, prompts: Sequence[str], answers: Sequence[str]) -> Array:
+        """Mean log-probability (N,) of each answer's tokens; each is read alone, so its row decides its score."""
+        out = np.full(len(prompts), np.nan, np.float32)
+        with self._turn:
+            for i, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
+                before, after = self._ids(prompt), self._ids(answer)
+                if before and after and len(before) + len(after) <= self._entry.max_tokens:
+                    out[i] = read_likelihood(self._model, before, after, self._pad)
         self.counters["llm_requests"] += len(prompts)
         return out
+
+    def cut(self, text: str, tokens: int) -> str:
+        """The longest start of ``text`` of at most so many tokens."""
+        spans = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)["offset_mapping"]
+        return text if len(spans) <= tokens else text[: spans[tokens][0]]
+
+    def _count(self, answers: Sequence[Answer]) -> None:
+        self.counters["llm_requests"] += len(answers)
+        self.counters["llm_tokens_in"] += sum(a.tokens_in for a in answers)
+        self.counters["llm_tokens_out"] += sum(a.tokens_out for a in answers)
+
+    def _asked(self, request: Request) -> "_Prompt":
+        if request.chat:
+            turns = [{"role": "system", "content": request.system}] * bool(request.system)
+            turns.append({"role": "user", "content": request.prompt})
+            text, head = str(self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)), ""
+        else:  # a tokenizer takes a prefix's last spaces to the word that follows
+            text, head = request.prompt, request.prompt[: request.shared].rstrip(" ")
+        ids = self._ids(text[len(head) :]) or [self._pad]  # something must be read for an answer to follow
+        return _Prompt(head, ids, len(ids) + len(self._ids(head)), request.seed)
 
     def _ids(self, text: str) -> list[int]:
         return list(self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]) if text else []
@@ -95,36 +109,36 @@ class TransformersLLM:
         self._prefixes.move_to_end(head)
         return self._prefixes[head]
 
-    def _write(
-        self, rows: list[tuple[str, list[int], int]], width: int, max_tokens: int, temperature: float, stop: Sequence[str]
-    ) -> list[str]:
+    def _write(self, rows: Sequence["_Prompt"], width: int, sampling: Sampling) -> list[Answer]:
         """Complete at most ROWS prompts in the one shape of their width."""
-        memory = Cache(self._model.config, ROWS, width + max_tokens)
+        memory = Cache(self._model.config, ROWS, width + sampling.max_tokens)
         starts, logits = np.full(ROWS, width, np.int64), np.zeros((ROWS, 0), np.float32)
-        for r, (head, ids, _) in enumerate(rows):
-            read, before = self._prefix(head)
-            alone = Cache(self._model.config, 1, before + padded(len(ids)), blank=False)
+        for r, row in enumerate(rows):
+            read, before = self._prefix(row.head)
+            alone = Cache(self._model.config, 1, before + padded(len(row.ids)), blank=False)
             alone.take(read, 0, before, 0, 0)
-            last = read_tokens(self._model, alone, ids, before, self._pad)
+            last = read_tokens(self._model, alone, row.ids, before, self._pad)
             logits = logits if logits.size else np.zeros((ROWS, len(last)), np.float32)
-            logits[r], starts[r] = last, width - before - len(ids)
-            memory.take(alone, 0, before + len(ids), r, int(starts[r]))
+            logits[r], starts[r] = last, width - before - len(row.ids)
+            memory.take(alone, 0, before + len(row.ids), r, int(starts[r]))
         written: list[list[int]] = [[] for _ in rows]
-        answers: list[str | None] = [None] * len(rows)
-        for t in range(max_tokens):
+        texts: list[str | None] = [None] * len(rows)
+        for t in range(sampling.max_tokens):
             tokens = np.zeros(ROWS, np.int64)
-            for r, (_, _, seed) in enumerate(rows):
-                if answers[r] is None:
-                    tokens[r] = draw(logits[r], temperature, self._entry.top_p, seed, t)
-                    answers[r] = self._ended(written[r], int(tokens[r]), stop)
-            if all(a is not None for a in answers) or t + 1 == max_tokens:
+            for r, row in enumerate(rows):
+                if texts[r] is None:
+                    tokens[r] = draw(logits[r], sampling.temperature, sampling.top_p, row.seed, t)
+                    texts[r] = self._ended(written[r], int(tokens[r]), sampling.stop)
+            if all(a is not None for a in texts) or t + 1 == sampling.max_tokens:
                 break
             logits = step_rows(self._model, memory, tokens, starts, width + t)
-        return [self._text(w) if a is None else a for a, w in zip(answers, written, strict=True)]
+        return [
+            Answer(self._text(w) if a is None else a, "length" if a is None else "stop", row.tokens, len(w))
+            for a, w, row in zip(texts, written, rows, strict=True)
+        ]
 
     def _ended(self, written: list[int], token: int, stop: Sequence[str]) -> str | None:
         """Take in a token; the answer, if that ends it."""
-        self.counters["llm_tokens"] += 1
         if token in self._ends:
             return self._text(written)
         written.append(token)
@@ -150,11 +164,12 @@ def draw(logits: Array, temperature: float, top_p: float, seed: int, position: i
     return int(kept[min(int(np.searchsorted(steps, uniform * steps[-1], side="right")), len(steps) - 1)])
 
 
-def _shared(prompt: str, prefix: str) -> str:
-    """The prefix less its last spaces: a tokenizer takes them to the word that follows."""
-    if not prompt.startswith(prefix):
-        raise ValueError("a prompt does not begin with its prefix")
-    return prefix.rstrip(" ")
+@dataclass(frozen=True)
+class _Prompt:
+    head: str  # what it shares with others
+    ids: list[int]  # of the rest
+    tokens: int  # of all of it
+    seed: int
 
 
 def load_gguf(entry: ModelEntry) -> LLM:

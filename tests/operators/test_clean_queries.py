@@ -70,6 +70,7 @@ def test_of_queries_with_one_id_the_first_that_is_good_stays() -> None:
         {
             "query": pa.array(queries, text), "query_id": columns.content_ids(queries, [""] * 3),
             "query_type": pa.array(["question"] * 3, text), "raw": pa.array(["r0", "r1", "r2"], text),
+            "fault": pa.array([""] * 3, text),
             "positive_ids": pa.array([[owls], [iron], [iron]], ids),
         }
     )  # fmt: skip
@@ -85,3 +86,10 @@ def test_kept_and_rejected_add_up() -> None:
     assert sorted(out.table["query"].to_pylist()) == ["how owls find mice", "why does iron rust"]
     assert sorted(out.rejects["reason"].to_pylist()) == ["copies the passage", "duplicate query", "empty"]
     assert apply(clean_queries, case.table.slice(0, 0), case.params, **case.used).table.num_rows == 0
+
+
+def test_an_answer_that_failed_is_rejected_by_its_own_reason() -> None:
+    case = example()
+    table = case.table.set_column(case.table.column_names.index("fault"), "fault", pa.array(["answer cut off"] * 5, text))
+    out = apply(clean_queries, table, case.params, **case.used)
+    assert len(out.table) == 0 and set(out.rejects["reason"].to_pylist()) == {"answer cut off"}

@@ -70,10 +70,40 @@ def test_a_prompt_is_a_file_in_yaml_and_its_text_in_the_recipe(tmp_path: Path) -
     (tmp_path / "mine.md").write_text("Say {passage}\n")
     given_ = {"prompts": {"mine": "mine.md"}}
     p = GenerateQueries.model_validate(given_, context={"roots": [tmp_path]})
-    assert p.model_dump()["prompts"] == {"mine": {"text": "Say {passage}"}}
+    assert p.model_dump()["prompts"] == {"mine": {"text": "Say {passage}", "chat": False, "system": ""}}
     assert GenerateQueries.model_validate_json(p.model_dump_json()) == p
     absolute = GenerateQueries.model_validate({"prompts": {"mine": str(tmp_path / "mine.md")}})
     assert absolute == p
+
+
+def test_few_shots_are_drawn_by_the_seed_and_keep_their_order() -> None:
+    prompt = default_prompts()["question"]
+    drawn = [prompt.drawn(3, seed) for seed in range(40)]
+    assert all(len(d.examples) == 3 and d.examples == [e for e in prompt.examples if e in d.examples] for d in drawn)
+    assert len({d.text for d in drawn}) == 4 and drawn[5] == prompt.drawn(3, 5)
+    assert prompt.drawn(9, 1) == prompt and prompt.drawn(0, 1).examples == []
+    assert prompt.drawn(0, 1).render("x") == "Text: x\nQuestion:"
+
+
+def test_a_prompt_may_be_a_chat(tmp_path: Path) -> None:
+    (tmp_path / "chat.md").write_text("---\nchat: true\nsystem: You write queries.\n---\nFor {passage}\n")
+    (tmp_path / "bad.md").write_text("---\nchat: [\n---\nFor {passage}\n")
+    prompt = Prompt.model_validate(str(tmp_path / "chat.md"))
+    assert (prompt.chat, prompt.system, prompt.text) == (True, "You write queries.", "For {passage}")
+    with pytest.raises(ValidationError, match=r"bad.md: what stands between the lines of --- is no YAML"):
+        Prompt.model_validate(str(tmp_path / "bad.md"))
+
+
+def test_an_answer_that_was_cut_off_and_a_prompt_too_long_are_named() -> None:
+    case = example()
+    short = case.params.model_copy(update={"max_tokens": 2})
+    faults = apply(generate_queries, case.table, short, **case.used).table["fault"].to_pylist()
+    assert "answer cut off" in faults
+    long = case.table.set_column(1, "passage", pa.array(["word " * 5000] * 3))
+    wide = case.params.model_copy(update={"max_chars": 10**6})
+    assert set(apply(generate_queries, long.slice(0, 1), wide, **case.used).table["fault"].to_pylist()) == {"prompt too long"}
+    cut = apply(generate_queries, long.slice(0, 1), wide.model_copy(update={"max_passage_tokens": 20}), **case.used).table
+    assert "prompt too long" not in cut["fault"].to_pylist()
 
 
 def test_a_prompt_without_its_placeholder_or_its_file_is_refused_in_one_sentence(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from operators.contract import InputError
 from operators.engines import load_model, model_fault, packaged
-from operators.engines.llm import draw
+from operators.engines.llm import Answer, Request, Sampling
+from operators.engines.transformers_llm import draw
 from operators.engines.models import ModelEntry, models_file, place, read_entries
 from operators.engines.shapes import BUDGET, batches, padded, rows_at
 
@@ -134,33 +135,61 @@ def test_greedy_answers_are_those_of_transformers_own_generate(small_llm: Path) 
 
     entry = ModelEntry(kind="llm", backend="transformers", model=str(small_llm), max_tokens=512)
     prompts = ["some words: iron rusts", "some words: owls hunt at night and sleep at noon", "some words: x"]
-    answers = load_model("llm", entry).complete(
-        prompts, [0, 1, 2], max_tokens=12, temperature=0, prefixes=["some words: "] * 2 + [""]
-    )  # fmt: skip
+    heads = ["some words: "] * 2 + [""]
+    asked = [Request(p, i, shared=len(h)) for i, (p, h) in enumerate(zip(prompts, heads, strict=True))]
+    answers = load_model("llm", entry).complete(asked, Sampling(max_tokens=12, temperature=0))
     tokenizer = AutoTokenizer.from_pretrained(small_llm)
     model = AutoModelForCausalLM.from_pretrained(small_llm)
     for prompt, answer in zip(prompts, answers, strict=True):
         ids = torch.tensor([tokenizer(prompt, add_special_tokens=False)["input_ids"]])
         out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False, pad_token_id=0)
-        assert answer == tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        assert answer.text == tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
 
 def test_a_prompt_has_the_same_answer_in_any_company() -> None:
     llm = load_model("llm", packaged("llm"))
     shots = "Text: Owls hunt at night.\nSearch query: when do owls hunt\n\nText: "
     prompts = [f"{shots}{t}\nSearch query:" for t in ("Iron rusts in rain.", "Glaciers carve valleys. " * 12, "Snow falls.")]
-    given_ = {"max_tokens": 8, "temperature": 0.8, "stop": ["\n"]}
-    whole = llm.complete(prompts, [1, 2, 3], prefixes=[shots] * 3, **given_)
-    alone = [llm.complete([p], [s], prefixes=[shots], **given_)[0] for p, s in zip(prompts[::-1], [3, 2, 1], strict=True)][::-1]
-    assert whole == alone
-    assert llm.complete([prompts[0]] * 3, [1, 7, 8], prefixes=[shots] * 3, **given_)[0] == whole[0]
-    assert len(set(llm.complete([prompts[0]] * 3, [1, 7, 8], prefixes=[shots] * 3, **given_))) > 1
+    sampling = Sampling(max_tokens=8, temperature=0.8, stop=("\n",))
+
+    def ask(*rows: tuple[str, int]) -> list[str]:
+        return [a.text for a in llm.complete([Request(p, seed, shared=len(shots)) for p, seed in rows], sampling)]
+
+    whole = ask(*zip(prompts, [1, 2, 3], strict=True))
+    assert whole == [ask(row)[0] for row in zip(prompts, [1, 2, 3], strict=True)]
+    again = ask((prompts[0], 1), (prompts[0], 7), (prompts[0], 8))
+    assert again[0] == whole[0] and len(set(again)) > 1
     assert all("\n" not in a for a in whole)
 
 
-def test_a_prompt_beyond_the_window_is_refused() -> None:
-    with pytest.raises(InputError, match="takes 4096 tokens .* lower the step's max_chars"):
-        load_model("llm", packaged("llm")).complete(["word " * 4100], [0], max_tokens=4, temperature=0)
+def test_a_prompt_beyond_the_window_is_its_rows_fault_and_the_others_are_answered() -> None:
+    heard: dict[int, Answer] = {}
+    asked = [Request("word " * 4100), Request("Iron rusts in")]
+    answers = load_model("llm", packaged("llm")).complete(asked, Sampling(4, 0), heard.__setitem__)
+    assert [a.fault for a in answers] == ["prompt too long", ""]
+    assert [heard[0], heard[1]] == answers
+    assert (answers[1].tokens_out, answers[1].finish) == (4, "length") and answers[1].tokens_in in (3, 4)
+
+
+def test_a_likelihood_is_that_of_transformers_own_logits(small_llm: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    llm = load_model("llm", ModelEntry(kind="llm", backend="transformers", model=str(small_llm), max_tokens=64))
+    prompt, answer = "some words: iron", " rusts in rain"
+    tokenizer, model = AutoTokenizer.from_pretrained(small_llm), AutoModelForCausalLM.from_pretrained(small_llm)
+    before, after = (tokenizer(t, add_special_tokens=False)["input_ids"] for t in (prompt, answer))
+    logits = model(torch.tensor([before + after])).logits[0, len(before) - 1 : -1].log_softmax(-1)
+    expected = float(logits[range(len(after)), after].mean().detach())
+    found = llm.likelihood([prompt, prompt, prompt], [answer, " ".join(["rain"] * 90), answer])
+    assert abs(found[0] - expected) < 1e-4 and np.isnan(found[1]) and found[2] == found[0]
+
+
+def test_a_text_is_cut_where_a_token_ends() -> None:
+    llm = load_model("llm", packaged("llm"))
+    words = "Glaciers carve valleys with a round bottom."
+    assert [llm.cut(words, n) for n in (0, 3, 99)][::2] == ["", words]
+    assert words.startswith(llm.cut(words, 3)) and 0 < len(llm.cut(words, 3)) < len(words)
 
 
 @settings(deadline=None)

@@ -1,0 +1,92 @@
+"""The answers of models, kept in files below the store: ``ledger/<model>/<operator>/<part>/``.
+
+A part's answers lie in a folder of their own, one file an attempt, so no two processes write one file.
+On a disk each answer is a line that is written at once; on an object store, which cannot append,
+lines gather for at most `EVERY` seconds or `LINES` lines, and that is what a kill there may cost.
+"""
+
+import json
+import threading
+import time
+from functools import lru_cache
+from typing import Any
+
+from cluster.parts import overlap
+from cluster.store import Store
+from operators.engines.llm import Answer
+
+EVERY, LINES = 2.0, 512
+FIELDS = ("text", "finish", "tokens_in", "tokens_out", "fault")
+
+
+class FileJournal:
+    """The answers of the parts that overlap one part, and a file for the new ones."""
+
+    def __init__(self, store: Store, home: str, part: str, attempt: str) -> None:
+        self._store, self._folder, self._attempt = store, f"{home}/{part}", attempt
+        self._turn = threading.Lock()
+        self._lines: list[str] = []
+        self._files, self._told = 0, time.monotonic()
+        self._append: Any = None
+        self._known: dict[str, Answer] = {}
+        for folder in sorted({part, *_neighbours(store, home, part, attempt.rsplit("-", 1)[0])}):
+            for name in store.names(f"{home}/{folder}"):
+                self._read(f"{home}/{folder}/{name}")
+
+    def _read(self, file: str) -> None:
+        for line in self._store.read(file).decode("utf-8", "replace").splitlines():
+            try:
+                value = json.loads(line)
+                self._known.setdefault(value["key"], Answer(*(value[f] for f in FIELDS)))
+            except (ValueError, KeyError, TypeError):
+                continue  # the line that a kill cut off
+
+    def get(self, key: str) -> Answer | None:
+        """The answer that is kept, if there is one."""
+        return self._known.get(key)
+
+    def put(self, key: str, row: str, answer: Answer) -> None:
+        """Keep an answer: written before this returns, where files can be appended to."""
+        line = json.dumps({"key": key, "row": row, **{f: getattr(answer, f) for f in FIELDS}}, ensure_ascii=False) + "\n"
+        with self._turn:
+            self._known[key] = answer
+            if self._store.local is not None:
+                self._open().write(line.encode("utf-8", "surrogatepass"))
+                return
+            self._lines.append(line)
+            if len(self._lines) >= LINES or time.monotonic() - self._told > EVERY:
+                self._flush()
+
+    def _open(self) -> Any:
+        if self._append is None:
+            assert self._store.local is not None
+            path = self._store.local / self._folder / f"{self._attempt}.jsonl"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._append = path.open("ab", buffering=0)  # a line is one write: it is there when the process dies
+        return self._append
+
+    def _flush(self) -> None:
+        if self._lines:
+            text = "".join(self._lines).encode("utf-8", "surrogatepass")
+            self._store.write(f"{self._folder}/{self._attempt}-{self._files:06d}.jsonl", text)
+            self._files += 1
+        self._lines, self._told = [], time.monotonic()
+
+    def close(self) -> None:
+        """Write what is gathered."""
+        with self._turn:
+            self._flush()
+            if self._append is not None:
+                self._append.close()
+                self._append = None
+
+
+@lru_cache(maxsize=256)
+def _folders(uri: str, home: str, run: str) -> tuple[str, ...]:
+    """The parts that have answers; looked up once a run, since a run's own parts never overlap."""
+    return tuple(Store(uri).names(home))
+
+
+def _neighbours(store: Store, home: str, part: str, run: str) -> list[str]:
+    """Parts of another cut whose range of ids overlaps this one's."""
+    return [name for name in _folders(store.uri, home, run) if name != part and overlap(name, part)]

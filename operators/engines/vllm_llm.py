@@ -1,0 +1,327 @@
+"""vLLM in this process: one engine, driven asynchronously, so that its scheduler stays full between parts.
+
+vLLM batches by the token (PagedAttention, arXiv:2309.06180) and reads a shared start once; answers
+depend a little on their company, so a run is repeated from the ledger, not from the seed.
+"""
+
+import asyncio
+import contextlib
+import copy
+import json
+import multiprocessing
+import os
+import queue
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from operators.contract import EngineDead, InputError
+from operators.engines.encoder import revision, source
+from operators.engines.llm import LLM, Answer, Array, Finished, Request, Sampling, unheard
+from operators.engines.models import ModelEntry
+
+AHEAD = 4  # requests under way, in batches of the scheduler: more only fill memory
+CPU_CACHE = 2 << 30  # bytes of keys and values; vLLM's own default on a CPU is nine tenths of the memory
+_TOO_LONG = Answer("", "fault", fault="prompt too long")
+_OF_THE_ENTRY = (  # what decides the answers is in the entry's own keys, so that it is in every recipe
+    "model", "revision", "dtype", "max_model_len", "trust_remote_code", "tensor_parallel_size", "tokenizer",
+    "tokenizer_revision", "code_revision", "hf_overrides", "quantization", "seed",
+)  # fmt: skip
+_ENVIRONMENT = {
+    "VLLM_LOGGING_STREAM": "ext://sys.stderr", "VLLM_LOGGING_LEVEL": "WARNING", "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",  # a fork of a process with threads may hang
+}  # fmt: skip
+# vLLM's engine outlives a killed parent (seen with 0.32), and workers are ended by a kill.
+_GUARD = """
+import os, signal, sys, time
+parent, engines = int(sys.argv[1]), [int(a) for a in sys.argv[2:]]
+while os.getppid() == parent:
+    time.sleep(0.5)
+for engine in engines:
+    try:
+        os.kill(engine, signal.SIGKILL)
+    except OSError:
+        pass
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Prompt:
+    """A request as the engine takes it."""
+
+    place: int  # among the requests of its call
+    ids: list[int]
+    seed: int
+
+
+@dataclass(frozen=True)
+class _Life:
+    """A running engine, the loop that drives it, and what ends with both."""
+
+    engine: Any
+    loop: asyncio.AbstractEventLoop
+    guard: "subprocess.Popen[bytes]"
+
+    def end(self) -> None:
+        """Leave no process behind; runs once, at the latest when Python exits."""
+        with contextlib.suppress(Exception):
+            asyncio.run_coroutine_threadsafe(_shut(self.engine), self.loop).result(20)
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.guard.kill()
+        self.guard.wait()
+
+
+class VllmLLM:
+    """A model of vLLM. Calls from several threads feed one engine: the first to come is fed first."""
+
+    def __init__(self, life: _Life, name: str) -> None:
+        self._life, self._engine, self.name = life, life.engine, name
+        self._config = life.engine.vllm_config
+        self._window = int(self._config.model_config.max_model_len)
+        # The engine's own tokenizer belongs to its loop; a second user could meet it borrowed.
+        self._tokenizer, self._lock = copy.deepcopy(life.engine.get_tokenizer()), threading.Lock()
+        self._room = asyncio.Semaphore(AHEAD * int(self._config.scheduler_config.max_num_seqs))
+        self._turn, self._names = asyncio.Lock(), count()
+        self.counters = {"llm_requests": 0, "llm_tokens_in": 0, "llm_tokens_out": 0, "llm_tokens_cached": 0}
+        self._end = weakref.finalize(self, life.end)
+
+    def complete(self, requests: Sequence[Request], sampling: Sampling, finished: Finished = unheard) -> list[Answer]:
+        """One answer a request, in order; ``finished`` is called in the calling thread."""
+        self._check(sampling)
+        out = [_TOO_LONG] * len(requests)
+        texts = [(self._chat(r) if r.chat else r.prompt, r.chat) for r in requests]
+        prompts = [_Prompt(i, ids, requests[i].seed) for i, ids in enumerate(self._read(texts))]
+        fit = [p for p in prompts if len(p.ids) + sampling.max_tokens <= self._window]
+        for i in sorted({*range(len(requests))} - {p.place for p in fit}):
+            finished(i, _TOO_LONG)
+        fit.sort(key=lambda p: texts[p.place])  # what begins alike is read together, while it is in the cache
+        for i, output in self._run(fit, self._params(sampling)):
+            out[i] = _answer(output)
+            finished(i, out[i])
+        return out
+
+    def likelihood(self, prompts: Sequence[str], answers: Sequence[str]) -> Array:
+        """Mean log-probability (N,) of each answer's tokens; a part of what does not fit the window is NaN."""
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        before = self._read([(p, False) for p in prompts], blank=False)
+        after = self._read([(a, True) for a in answers], blank=False)
+        out = np.full(len(before), np.nan, np.float32)
+        asked = [_Prompt(i, b + a, 0) for i, (b, a) in enumerate(zip(before, after, strict=True)) if a and b]
+        asked = sorted((p for p in asked if len(p.ids) < self._window), key=lambda p: p.ids)
+        params = SamplingParams(
+            max_tokens=1, temperature=0, prompt_logprobs=0, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY
+        )
+        for i, output in self._run(asked, params):
+            tokens, start = output.prompt_token_ids, len(before[i])
+            told = zip(output.prompt_logprobs[start:], tokens[start:], strict=True)
+            out[i] = np.mean([place[token].logprob for place, token in told])
+        return out
+
+    def cut(self, text: str, tokens: int) -> str:
+        """The longest start of ``text`` of at most so many tokens."""
+        with self._lock:
+            if not self._tokenizer.is_fast:
+                raise InputError(f"models.yaml: {self.name} has a tokenizer without offsets, which cannot cut; set no token limit")
+            spans = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)["offset_mapping"]
+        return text if len(spans) <= tokens else text[: spans[tokens][0]]
+
+    def close(self) -> None:
+        """End the engine; happens by itself when nobody holds the model any more."""
+        self._end()
+
+    def _run(self, prompts: Sequence[_Prompt], params: Any) -> Iterator[tuple[int, Any]]:
+        """Feed the prompts; place and output of each, the moment it is there."""
+        inbox: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
+        feeding = asyncio.run_coroutine_threadsafe(self._feed(prompts, params, inbox), self._life.loop)
+        try:
+            for _ in prompts:
+                place, output = inbox.get()
+                if isinstance(output, BaseException):
+                    raise self._told(output)
+                self._count(output)
+                yield place, output
+        finally:
+            feeding.cancel()
+
+    async def _feed(self, prompts: Sequence[_Prompt], params: Any, inbox: "queue.SimpleQueue[tuple[int, Any]]") -> None:
+        tasks: set[asyncio.Task[None]] = set()
+
+        def done(task: asyncio.Task[None]) -> None:
+            tasks.discard(task)
+            self._room.release()
+
+        try:
+            async with self._turn:  # a part is fed whole before the next one, so that it is whole first
+                for prompt in prompts:
+                    await self._room.acquire()
+                    task = asyncio.create_task(self._ask(prompt, params, inbox))
+                    tasks.add(task)
+                    task.add_done_callback(done)
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def _ask(self, prompt: _Prompt, params: Any, inbox: "queue.SimpleQueue[tuple[int, Any]]") -> None:
+        own = copy.copy(params)
+        own.seed = prompt.seed if own.temperature > 0 else None
+        try:
+            given, output = {"type": "token", "prompt_token_ids": prompt.ids}, None
+            async for output in self._engine.generate(given, own, f"{next(self._names)}"):
+                pass  # FINAL_ONLY: there is one
+            inbox.put((prompt.place, output))
+        except Exception as error:
+            inbox.put((prompt.place, error))
+
+    def _told(self, error: BaseException) -> BaseException:
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        if isinstance(error, EngineDeadError) or self._engine.errored:
+            return EngineDead(f"vLLM's engine for {self.name} is gone; what it wrote before is in the log")
+        return error
+
+    def _count(self, output: Any) -> None:
+        with self._lock:
+            self.counters["llm_requests"] += 1
+            self.counters["llm_tokens_in"] += len(output.prompt_token_ids)
+            self.counters["llm_tokens_out"] += len(output.outputs[0].token_ids)
+            self.counters["llm_tokens_cached"] += output.num_cached_tokens or 0
+
+    def _read(self, texts: Sequence[tuple[str, bool]], blank: bool = True) -> list[list[int]]:
+        """The tokens of each text; what is marked bare gets none of the tokenizer's own before it."""
+        out: list[list[int]] = [[] for _ in texts]
+        pad = self._tokenizer.bos_token_id if self._tokenizer.bos_token_id is not None else self._tokenizer.eos_token_id
+        for bare in (False, True):
+            where = [i for i, (_, b) in enumerate(texts) if b == bare]
+            if where:
+                with self._lock:
+                    found = self._tokenizer([texts[i][0] for i in where], add_special_tokens=not bare, verbose=False)
+                for i, ids in zip(where, found["input_ids"], strict=True):
+                    out[i] = list(ids)
+        return [ids or [int(pad or 0)] for ids in out] if blank else out
+
+    def _chat(self, request: Request) -> str:
+        turns = [{"role": "system", "content": request.system}] * bool(request.system)
+        turns.append({"role": "user", "content": request.prompt})
+        if not getattr(self._tokenizer, "chat_template", None):
+            raise InputError(f"models.yaml: {self.name} has no chat template; set `chat: false` in the prompt or name a chat model")
+        try:
+            with self._lock:
+                return str(self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+        except Exception as error:
+            raise InputError(f"models.yaml: the chat template of {self.name} refuses the prompt: {_line(error)}") from error
+
+    def _params(self, sampling: Sampling) -> Any:
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+
+        return SamplingParams(
+            max_tokens=sampling.max_tokens, temperature=sampling.temperature, top_p=sampling.top_p,
+            stop=list(sampling.stop), output_kind=RequestOutputKind.FINAL_ONLY,
+            structured_outputs=StructuredOutputsParams(json=sampling.schema) if sampling.schema else None,
+        )  # fmt: skip
+
+    def _check(self, sampling: Sampling) -> None:
+        """Raise where the engine cannot enforce the schema."""
+        if not sampling.schema:
+            return
+        from vllm.exceptions import VLLMError
+
+        try:
+            json.loads(sampling.schema)
+            settings = self._config.structured_outputs_config
+            with self._lock:
+                self._params(sampling).verify(self._config.model_config, None, settings, self._tokenizer)
+        except (ValueError, VLLMError) as error:
+            raise InputError(f"vLLM cannot enforce the JSON schema {sampling.schema[:60]!r}: {_line(error)}; mend the schema") from error
+
+
+def load_vllm(entry: ModelEntry) -> LLM:
+    """A model's folder, or its name on the hub, on the GPUs or the cores that this process sees."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    if sys.modules.get("vllm") is None and not _installed():
+        raise InputError("models.yaml: backend vllm needs vLLM, which is not installed; pip install 'pithead[vllm]'")
+    from vllm.engine.arg_utils import AsyncEngineArgs
+
+    given = _arguments(entry)
+    known = {f.name for f in fields(AsyncEngineArgs)}
+    for key in entry.serving.options:
+        if key in _OF_THE_ENTRY or key not in known:
+            why = "is set by the entry's own keys" if key in _OF_THE_ENTRY else "is no argument of vLLM's engine"
+            raise InputError(f"models.yaml: serving.options.{key} of {entry.model!r} {why}; take it out")
+    loop, before = asyncio.new_event_loop(), set(multiprocessing.active_children())
+    threading.Thread(target=loop.run_forever, name="vllm", daemon=True).start()
+    try:
+        engine = asyncio.run_coroutine_threadsafe(_start(given), loop).result()
+    except ValueError as error:  # pydantic's, and what vLLM says of arguments that do not fit
+        loop.call_soon_threadsafe(loop.stop)
+        raise InputError(f"models.yaml: vLLM cannot run {entry.model!r}: {_line(error)}; mend the entry") from error
+    except RuntimeError as error:
+        loop.call_soon_threadsafe(loop.stop)
+        raise EngineDead(f"vLLM's engine for {entry.model!r} did not start: {_line(error)}") from error
+    born = [str(p.pid) for p in set(multiprocessing.active_children()) - before]
+    guard = subprocess.Popen([sys.executable, "-I", "-S", "-c", _GUARD, str(os.getpid()), *born], start_new_session=True)
+    return VllmLLM(_Life(engine, loop, guard), Path(source(entry)).name)
+
+
+def _installed() -> bool:
+    import importlib.util
+
+    return importlib.util.find_spec("vllm") is not None
+
+
+def _arguments(entry: ModelEntry) -> dict[str, Any]:
+    from vllm.platforms import current_platform
+
+    serving = entry.serving
+    given: dict[str, Any] = {
+        "model": source(entry), "revision": revision(entry), "trust_remote_code": entry.trust_remote_code, "dtype": entry.dtype,
+        "max_model_len": entry.max_tokens, "tensor_parallel_size": serving.tensor_parallel, "enable_prefix_caching": True,
+        "disable_log_stats": True,
+        # One backend for all schemas: an engine keeps the first that it needs. It refuses what it cannot enforce.
+        "structured_outputs_config": {"backend": "guidance", "disable_any_whitespace": True},
+    }  # fmt: skip
+    if serving.tensor_parallel > 1:
+        given["distributed_executor_backend"] = "mp"  # in a Ray actor vLLM would start actors of its own
+    if 0 < serving.gpus < 1:
+        given["gpu_memory_utilization"] = round(0.9 * serving.gpus, 3)
+    if current_platform.is_cpu() and not os.environ.get("VLLM_CPU_KVCACHE_SPACE"):
+        given["kv_cache_memory_bytes"] = CPU_CACHE
+    return {**given, **serving.options}
+
+
+async def _start(given: Mapping[str, Any]) -> Any:
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.usage.usage_lib import UsageContext
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    # The batch sizes of vLLM's `LLM`, twice those of its server.
+    return AsyncLLM.from_engine_args(AsyncEngineArgs(**given), usage_context=UsageContext.LLM_CLASS)
+
+
+async def _shut(engine: Any) -> None:
+    engine.shutdown()
+
+
+def _answer(output: Any) -> Answer:
+    said, read = output.outputs[0], len(output.prompt_token_ids)
+    if said.finish_reason not in ("stop", "length"):  # aborted, or its grammar failed
+        return Answer(said.text, "fault", read, len(said.token_ids), "no answer")
+    return Answer(said.text, said.finish_reason, read, len(said.token_ids))
+
+
+def _line(error: BaseException) -> str:
+    """The first line of an error that says something."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    return next((line for line in lines if line and not line.startswith("1 validation")), type(error).__name__).rstrip(".")[:200]
