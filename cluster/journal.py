@@ -34,7 +34,7 @@ class FileJournal:
                 self._read(f"{home}/{folder}/{name}")
 
     def _read(self, file: str) -> None:
-        for line in self._store.read(file).decode("utf-8", "replace").splitlines():
+        for line in self._store.read(file).decode("utf-8", "replace").split("\n"):  # a text may hold what splitlines() splits at
             try:
                 value = json.loads(line)
                 self._known.setdefault(value["key"], Answer(*(value[f] for f in FIELDS)))

@@ -117,6 +117,7 @@ def perform(task: Task, bench: Bench, work: list[Work]) -> list[dict[str, Any]]:
     done = commits(bench.store, task.home)
     todo = [w for w in work if w.name not in done]
     finished = len(work) - len(todo)
+    bench.progress(task.name, finished, len(work), None)
     for report in bench.engine.run(todo, task.op.needs) if todo else ():
         if report.status != "done":
             rows = next(w.rows for w in todo if w.name == report.name)

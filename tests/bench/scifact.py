@@ -2,10 +2,10 @@
 
 import tempfile
 
-import pyarrow as pa
 import pyarrow.dataset as ds
 
-from operators.columns import buckets
+from cluster.run import parts_of
+from cluster.store import Store
 from tests.bench.harness import data, pithead, save
 
 PASSAGES = 300
@@ -21,10 +21,11 @@ def main() -> None:
     rows += [{"step": f["step"], "rows_in": f["rows_in"], "rows": f["rows_out"], "rejected": f["rejected"]} for f in answer["funnel"]]
     for step in ("queries", "clean", "consistent", "negatives"):
         home = next(f["home"] for f in answer["funnel"] if f["step"] == step)
-        types = ds.dataset(f"{STORE}/{home}/parts").to_table(columns=["query_type"]).group_by("query_type").aggregate([([], "count_all")])
+        parts = [f"{STORE}/{p['file']}" for p in parts_of(Store(STORE), [home])]
+        types = ds.dataset(parts).to_table(columns=["query_type"]).group_by("query_type").aggregate([([], "count_all")])
         rows += [{"step": step, "query_type": t["query_type"], "rows": t["count_all"]} for t in types.to_pylist()]
     save("scifact", rows)
-    table = ds.dataset(answer["published"] + "/shards").to_table()
+    table = ds.dataset(f"{STORE}/{answer['published']}/shards").to_table()
     for row in table.sort_by("query_id").slice(0, 20).to_pylist():
         print(row["query_type"], "|", row["query"], "\n   +", row["positives"][0][:300].replace("\n", " / "), "\n   -", row["negatives"][0][:160].replace("\n", " / "))
 
