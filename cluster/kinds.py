@@ -17,6 +17,7 @@ from cluster.work import Job
 from operators.columns import buckets, put
 from operators.contract import REJECTS, ROW, ContractError, Item, Outcome, account, apply, check_columns, numbered
 
+LOT = 64 << 20  # bytes of rows that a scan gathers before it writes them
 HIDDEN = ("_key", "_ord", ROW)
 NAMES = ("doc_id", "passage_id", "query_id", "source", "source_id")  # what a reject is found by
 
@@ -67,20 +68,27 @@ def do_map(job: Job) -> dict[str, Any]:
 
 
 def do_scan(job: Job) -> dict[str, Any]:
-    """Read one item of a source into a file with one row group a bucket."""
-    outcomes: Iterator[Outcome] = job.op(Item(**job.work.inputs[0]), job.params)
-    seen, tables, rejects = 0, [], []
-    for outcome in outcomes:
-        check_columns(outcome.table, job.op.columns_written(job.params), f"{job.op.name} writes")
-        if outcome.seen != len(outcome.table) + len(outcome.rejects):
-            raise ContractError(f"{job.op.name}: {outcome.seen} records seen, not as many in rows and rejects")
-        seen += outcome.seen
-        tables.append(outcome.table)
-        rejects.append(outcome.rejects)
+    """Read one item of a source into a file of row groups, each of one bucket; a long file is never held whole."""
+    seen, rejects = 0, [REJECTS.empty_table()]
     schema = pa.schema(list(job.op.columns_written(job.params).items()))
-    table = pa.concat_tables([schema.empty_table(), *(t.select(schema.names) for t in tables)])
-    record = _scatter(job, table, buckets(table[job.op.key_of(job.params)], job.work.buckets))
-    bad = pa.concat_tables([REJECTS.empty_table(), *rejects])
+
+    def tables() -> Iterator[pa.Table]:
+        nonlocal seen
+        outcomes: Iterator[Outcome] = job.op(Item(**job.work.inputs[0]), job.params)
+        for outcome in outcomes:
+            check_columns(outcome.table, job.op.columns_written(job.params), f"{job.op.name} writes")
+            if outcome.seen != len(outcome.table) + len(outcome.rejects):
+                raise ContractError(f"{job.op.name}: {outcome.seen} records seen, not as many in rows and rejects")
+            seen += outcome.seen
+            rejects.append(outcome.rejects)
+            yield outcome.table.select(schema.names)
+
+    def cuts() -> Iterator[tuple[int, pa.Table]]:
+        for table in _gathered(tables(), schema):
+            yield from _cuts(table, buckets(table[job.op.key_of(job.params)], job.work.buckets))
+
+    record = _scatter(job, cuts(), schema)
+    bad = pa.concat_tables(rejects)
     record |= {"rows_in": seen, "rejected": _tally(bad)}
     if len(bad):
         named = bad.append_column("source_id", pc.cast(bad[ROW], pa.string())).drop_columns([ROW])
@@ -88,6 +96,18 @@ def do_scan(job: Job) -> dict[str, Any]:
         record["rejects"] = job.file("rejects")
         record["rejects_sha256"], _ = job.store.write_table(record["rejects"], [put(named, "source", name)])
     return record
+
+
+def _gathered(tables: Iterator[pa.Table], schema: pa.Schema) -> Iterator[pa.Table]:
+    """The tables in lots of about `LOT` bytes: what a scan holds at once."""
+    held, size = [schema.empty_table()], 0
+    for table in tables:
+        held.append(table)
+        size += table.nbytes
+        if size >= LOT:
+            yield pa.concat_tables(held)
+            held, size = held[:1], 0
+    yield pa.concat_tables(held)
 
 
 def do_exchange(job: Job) -> dict[str, Any]:
@@ -98,17 +118,29 @@ def do_exchange(job: Job) -> dict[str, Any]:
         where = buckets(key, job.work.buckets)
     else:
         where = key.to_numpy() // job.op.width(job.params)
-    return {**_scatter(job, table, where), "rows_in": len(table), "rejected": {}}
+    return {**_scatter(job, _cuts(table, where), table.schema), "rows_in": len(table), "rejected": {}}
 
 
-def _scatter(job: Job, table: pa.Table, where: Any) -> dict[str, Any]:
+def _cuts(table: pa.Table, where: Any) -> Iterator[tuple[int, pa.Table]]:
+    """(bucket, its rows), each bucket once."""
     order = np.argsort(where, kind="stable")
     table, where = table.take(pa.array(order)), where[order]
     found, starts = np.unique(where, return_index=True)
     ends = [*starts[1:], len(table)][: len(starts)]
-    cuts = [table.slice(a, b - a) for a, b in zip(starts, ends, strict=True)]
-    record: dict[str, Any] = {"file": job.file("exchange"), "groups": [int(b) for b in found]}
-    record["sha256"], record["rows"] = job.store.write_table(record["file"], cuts or [table])
+    for bucket, a, b in zip(found, starts, ends, strict=True):
+        yield int(bucket), table.slice(a, b - a)
+
+
+def _scatter(job: Job, cuts: Iterator[tuple[int, pa.Table]], schema: pa.Schema) -> dict[str, Any]:
+    groups: list[int] = []
+
+    def told() -> Iterator[pa.Table]:
+        for bucket, table in cuts:
+            groups.append(bucket)
+            yield table
+
+    record: dict[str, Any] = {"file": job.file("exchange"), "groups": groups}
+    record["sha256"], record["rows"] = job.store.write_table(record["file"], told(), schema)
     return record
 
 

@@ -54,7 +54,7 @@ class Bench:
 
     store: Store
     engine: Engine
-    buckets: int = 8
+    buckets: int = 8  # 0: by the size of the sources' files
     progress: Progress = lambda *_: None
     max_calls: int | None = None
     limited: bool = False  # a step stopped because the budget of calls was spent

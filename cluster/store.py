@@ -11,7 +11,7 @@ import json
 import os
 import secrets
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -115,13 +115,18 @@ class Store:
         self._make_folder(target)
         return Hashing(self.fs.open_output_stream(target))
 
-    def write_table(self, name: str, tables: Sequence[pa.Table]) -> tuple[str, int]:
+    def write_table(self, name: str, tables: Iterable[pa.Table], schema: pa.Schema | None = None) -> tuple[str, int]:
         """Write a parquet file with one row group a table; returns its sha256 and its rows."""
+        if schema is None:
+            tables = list(tables)
+            schema = tables[0].schema
+        rows = 0
         with self.create(name) as sink:
-            with pq.ParquetWriter(sink, tables[0].schema, compression="zstd") as writer:
+            with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
                 for table in tables:
                     writer.write_table(table, row_group_size=max(len(table), 1))
-            return sink.digest.hexdigest(), sum(map(len, tables))
+                    rows += len(table)
+            return sink.digest.hexdigest(), rows
 
     def parquet(self, name: str) -> pq.ParquetFile:
         """Open a parquet file to read row groups of it."""

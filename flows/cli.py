@@ -29,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
     def engine(sub: argparse.ArgumentParser) -> None:
         sub.add_argument("--engine", choices=["local", "ray"], default="local")
         sub.add_argument("--workers", type=int, default=2, help="processes; never changes the data (default: 2)")
-        sub.add_argument("--buckets", type=int, default=8, help="parts a step is cut into; never changes the set (default: 8)")
+        sub.add_argument("--buckets", type=int, help="parts a step is cut into; never changes the set (default: by size)")
         sub.add_argument("--address", default="", help="of a running Ray cluster")
 
     for name, text in (("run", "run what is missing of a flow"), ("refresh", "plan, run, verify, publish, move `latest`")):

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from cluster.run import Task, manifest_of
@@ -10,6 +11,8 @@ from cluster.store import Store
 from flows.fingerprint import fingerprint
 from flows.flow import Flow, Step, recipe_of
 from operators.contract import InputError, Item
+
+BUCKET = 16 << 20  # bytes of a source's file, which may be compressed, a bucket
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,12 @@ def _task(flow: Flow, step: Step, items: Sequence[Item], prints: dict[str, str],
         max_rejected=step.max_rejected, paths=[str(r) for r in flow.roots if ":" in step.spec],
         items=[asdict(i) for i in items],
     )  # fmt: skip
+
+
+def buckets_for(planned: Sequence[Planned]) -> int:
+    """Buckets so that a part stays small however long the corpus is: one for `BUCKET` bytes of its files."""
+    files = [Path(item["name"]) for p in planned for item in p.task.items]
+    return max(8, -(-sum(f.stat().st_size for f in files if f.is_file()) // BUCKET))
 
 
 def with_artifacts(task: Task, store: Store) -> Task:

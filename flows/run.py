@@ -6,7 +6,7 @@ from typing import Any
 from cluster.run import Bench, StepFailed, manifest_of, parts_of, run_task
 from cluster.store import Store
 from flows.flow import Flow
-from flows.plan import Planned, plan, with_artifacts
+from flows.plan import Planned, buckets_for, plan, with_artifacts
 from flows.publish import publish
 from operators.contract import InputError
 
@@ -26,6 +26,7 @@ def run(flow: Flow, bench: Bench, sample: int | None = None, until: str | None =
         flow.step(until)
     bench.store.check_writable()
     planned = plan(flow, bench.store, sample)
+    bench.buckets = bench.buckets or buckets_for(planned)
     funnel, made, published = [], 0, None
     for p in planned:
         task = with_artifacts(p.task, bench.store)

@@ -24,7 +24,7 @@ def flow_of(args: argparse.Namespace) -> Flow:
 
 def engine_of(args: argparse.Namespace) -> Engine:
     """The engine that the arguments ask for."""
-    if args.workers < 0 or args.buckets < 1:
+    if args.workers < 0 or (args.buckets is not None and args.buckets < 1):
         raise InputError("--workers and --buckets: give at least 1 (0 workers runs in this process)")
     if args.engine == "ray":
         from cluster.ray_engine import RayEngine
@@ -50,7 +50,7 @@ def _run(args: argparse.Namespace) -> tuple[Ran, Store]:
     flow, engine = flow_of(args), engine_of(args)
     store = Store(args.store)
     try:
-        bench = Bench(store, engine, args.buckets, Progress(), args.max_calls)
+        bench = Bench(store, engine, args.buckets or 0, Progress(), args.max_calls)
         return run(flow, bench, args.sample, args.until), store
     finally:
         engine.close()
@@ -127,7 +127,8 @@ def do_submit(args: argparse.Namespace) -> int:
     load(find_flow(args.flow), args.set)  # faults are found here, not in a job's log
     changes = [x for c in args.set for x in ("--set", c)]
     verb = ["run", args.flow, *changes, "--store", Store(args.store).uri, "--engine", "ray", "--address", "auto"]
-    return submit([*verb, "--workers", str(args.workers), "--buckets", str(args.buckets)], args.address, wait=args.wait)
+    cut = ["--buckets", str(args.buckets)] if args.buckets else []
+    return submit([*verb, "--workers", str(args.workers), *cut], args.address, wait=args.wait)
 
 
 def do_schema(args: argparse.Namespace) -> int:

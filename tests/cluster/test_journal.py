@@ -34,7 +34,8 @@ def test_another_cut_finds_the_answers_of_its_range_of_ids(tmp_path: Path) -> No
     for part in ("00000-of-00002", "00001-of-00002"):
         FileJournal(store, HOME, part, "r1-0").put(part, "row", _answer(1))
     quarter = FileJournal(store, HOME, "00001-of-00004", "r2-0")
-    assert quarter.get("00000-of-00002") == _answer(1) and quarter.get("00001-of-00002") is None
+    assert quarter.get("00000-of-00002") == _answer(1)
+    assert quarter.get("00001-of-00002") is None
     assert FileJournal(store, HOME, "00000-of-00001", "r2-0").get("00001-of-00002") == _answer(1)
 
 

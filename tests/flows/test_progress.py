@@ -29,4 +29,5 @@ def test_a_step_without_a_model_says_nothing_of_requests_and_a_new_step_begins_a
     progress("b", 0, 1, None)
     progress("b", 1, 1, _report())
     first, last = out.getvalue().splitlines()
-    assert "requests/s" in first and "requests" not in last and last.startswith("b: 1 of 1 parts") and "left" not in last
+    assert "requests/s" in first and "requests" not in last and last.startswith("b: 1 of 1 parts")
+    assert "left" not in last

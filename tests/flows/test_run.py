@@ -156,3 +156,33 @@ def test_the_store_works_on_any_fsspec_file_system(tmp_path):
     path, store = write(tmp_path), Store("memory://pithead-test")
     assert go(path, store, until="share").made == 5
     assert json.loads(store.read(f"{next(p.task.home for p in plan(load(path), store))}/manifest.json"))["rows"] == 200
+
+
+def test_a_long_file_is_read_in_lots_and_gives_the_same_parts(tmp_path, monkeypatch):
+    from cluster import kinds
+
+    (tmp_path / "docs.jsonl").write_text("".join(json.dumps({"text": f"document {i % 15_000}"}) + "\n" for i in range(20_000)))
+    path = write(tmp_path, "flow: long\nsteps:\n  docs: {op: read_corpus, with: {path: docs.jsonl}}\n")
+    parts = []
+    for lot in (64 << 20, 1):
+        monkeypatch.setattr(kinds, "LOT", lot)
+        store = Store(str(tmp_path / f"s{lot}"))
+        go(path, store)
+        home = plan(load(path), store)[0].task.home
+        parts.append([(p["part"], p["rows"], p["sha256"]) for p in parts_of(store, [home])])
+    assert parts[0] == parts[1]
+    assert sum(rows for _, rows, _ in parts[0]) == 20_000
+
+
+def test_a_larger_corpus_is_cut_into_more_parts(tmp_path, monkeypatch):
+    from flows import plan as planning
+
+    (tmp_path / "docs.jsonl").write_text("".join(json.dumps({"text": f"document {i}"}) + "\n" for i in range(2_000)))
+    path = write(tmp_path, "flow: long\nsteps:\n  docs: {op: read_corpus, with: {path: docs.jsonl}}\n")
+    counts = {}
+    for size in (planning.BUCKET, 1_000):
+        monkeypatch.setattr(planning, "BUCKET", size)
+        store = Store(str(tmp_path / f"s{size}"))
+        go(path, store, buckets=0)
+        counts[size] = len(parts_of(store, [plan(load(path), store)[0].task.home]))
+    assert counts == {16 << 20: 8, 1_000: -(-(tmp_path / "docs.jsonl").stat().st_size // 1_000)}

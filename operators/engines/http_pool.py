@@ -1,0 +1,288 @@
+"""Requests to one HTTP server from any number of threads: one loop, one set of connections, one limit that adapts.
+
+The limit grows by addition and shrinks by multiplication (Chiu and Jain 1989, doi:10.1016/0169-7552(89)90019-6).
+Waits between tries are drawn by full jitter (Brooker, "Exponential Backoff and Jitter", AWS 2015).
+"""
+
+import asyncio
+import contextlib
+import email.utils
+import json
+import queue
+import random
+import threading
+import time
+import urllib.parse
+import urllib.request
+import weakref
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from datetime import UTC
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+TRIES = 5  # failures of one request, while others are answered, that make it the request's own
+FIRST_WAIT, LONGEST_WAIT = 0.25, 20.0  # seconds, upper ends of what a wait is drawn from
+SHRINK = 0.5
+
+
+class Failed(Exception):
+    """A try came to nothing that another one may mend."""
+
+    def __init__(self, why: str, raw: str = "", crowded: bool = False, wait: float = 0, own: bool = True) -> None:
+        super().__init__(why)
+        self.why, self.raw = why, raw  # raw: what the server sent
+        self.crowded = crowded  # the server has too much to do: the limit shrinks
+        self.wait = wait  # seconds that the server asks for
+        self.own = own  # may be the request's own doing
+
+
+class GivenUp(Exception):
+    """One request fails again and again while the server answers others."""
+
+
+class Away(Exception):
+    """The server has answered nobody for longer than patience lasts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a server answered."""
+
+    status: int
+    kind: str  # content type
+    body: bytes
+    headers: Any
+
+    @property
+    def wait(self) -> float:
+        """Seconds that Retry-After asks for, as a number or as a date; 0 where it does not."""
+        said = str(self.headers.get("Retry-After", "")).strip()
+        if said.replace(".", "", 1).isdigit():
+            return float(said)
+        with contextlib.suppress(ValueError, TypeError, OverflowError):
+            date = email.utils.parsedate_to_datetime(said)
+            return max((date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - time.time(), 0.0)
+        return 0.0
+
+
+class Gate:
+    """Lets so many through at once; the number adapts between 1 and ``most``. Belongs to one loop."""
+
+    def __init__(self, most: int) -> None:
+        self.most, self.limit, self.active = most, float(most), 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._shrunk = 0.0
+
+    async def enter(self) -> None:
+        """Wait for a place."""
+        if self.active < int(self.limit) and not self._waiting:
+            self.active += 1
+            return
+        place = asyncio.get_running_loop().create_future()
+        self._waiting.append(place)
+        try:
+            await place
+        except asyncio.CancelledError:
+            if place.done() and not place.cancelled():
+                self.leave()
+            raise
+
+    def leave(self) -> None:
+        """Give the place to who waits longest."""
+        self.active -= 1
+        while self._waiting and self.active < int(self.limit):
+            place = self._waiting.popleft()
+            if not place.done():
+                self.active += 1
+                place.set_result(None)
+
+    def grow(self) -> None:
+        """A success: one more place for each round of them."""
+        self.limit = min(self.limit + 1 / self.limit, float(self.most))
+
+    def shrink(self, since: float) -> None:
+        """A sign of crowding, of a request sent at ``since``: those sent before the last cut are no news."""
+        if since > self._shrunk:
+            self._shrunk, self.limit = time.monotonic(), max(self.limit * SHRINK, 1.0)
+
+
+class Pool:
+    """A thread with a loop that talks to one server."""
+
+    def __init__(self, base: str, headers: dict[str, str], concurrency: int, timeout: float, patience: float) -> None:
+        self._base, self._headers, self._timeout, self._patience = base.rstrip("/"), headers, timeout, patience
+        self.gate, self.retries = Gate(concurrency), 0
+        self._good = time.monotonic()  # when the server last answered anybody
+        self._resume = 0.0  # nobody asks before: the server said so
+        self._feeding, self._probing = 0, False
+        self._exchanging: set[asyncio.Task[Any] | None] = set()
+        self._sessions: list[Any] = []  # none or one
+        self._proxy, self._within = _proxy(self._base), dict[float, Any]()
+        self._loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=self._loop.run_forever, name="endpoint", daemon=True)
+        thread.start()
+        self.close = weakref.finalize(self, _end, self._loop, thread, self._sessions)
+
+    def call(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine in the loop and wait for it."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def each(self, count: int, ask: Callable[[int], Awaitable[T]], heard: Callable[[int, T], None]) -> None:
+        """Ask for 0 … count-1, as many at once as the limit lets; ``heard`` runs in this thread as each comes back.
+
+        An error ends it: nothing new is sent, what is under way comes back and is heard (it is paid for), then it is raised.
+        """
+        told: queue.SimpleQueue[tuple[int, T] | BaseException] = queue.SimpleQueue()
+        feed = asyncio.run_coroutine_threadsafe(self._feed(count, ask, told), self._loop)
+        try:
+            for _ in range(count):
+                found = told.get()
+                if isinstance(found, BaseException):
+                    raise found
+                heard(*found)
+        finally:
+            feed.cancel()
+
+    async def _feed(self, count: int, ask: Callable[[int], Awaitable[T]], told: "queue.SimpleQueue[Any]") -> None:
+        left, errors = iter(range(count)), list[BaseException]()
+
+        async def work() -> None:
+            for i in left:
+                if errors:
+                    return
+                try:
+                    told.put((i, await ask(i)))
+                except Exception as error:
+                    errors.append(error)
+
+        if not self._feeding:
+            self._good = time.monotonic()
+        self._feeding += 1
+        tasks = {asyncio.ensure_future(work()) for _ in range(min(count, self.gate.most))}
+        try:
+            pending = tasks
+            while pending:
+                _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED, timeout=0.05 if errors else None)
+                for task in pending - self._exchanging if errors else ():
+                    task.cancel()  # it waits for its turn: nothing of it is under way
+            for error in errors[:1]:
+                told.put(error)
+        finally:
+            self._feeding -= 1
+            for task in tasks:
+                task.cancel()
+
+    async def settle(self, attempt: Callable[[], Awaitable[T]], probe: Callable[[], Awaitable[Any]]) -> T:
+        """Try until it works. `GivenUp` says that the request is at fault, `Away` that the server is.
+
+        Which of them it is shows in whether others are answered; where nobody else asks, ``probe`` does, a harmless request.
+        """
+        begun = since = time.monotonic()
+        tries, own, proved = 0, 0, False
+        while True:
+            try:
+                return await self._try(attempt)
+            except Failed as failed:
+                tries, own, now = tries + 1, own + (failed.own and self._good >= since), time.monotonic()
+                since, late = now, now - begun > self._patience and self._good > begun
+                if late or own >= TRIES or (proved and failed.own and tries > TRIES):
+                    raise GivenUp(failed.raw or failed.why) from None
+                left = self._good + self._patience - now
+                if left <= 0 or failed.wait > left:
+                    asks = f"{failed.why}, and asks to wait {failed.wait:.0f} s" if failed.wait else failed.why
+                    raise Away(asks) from None
+                if tries >= TRIES and failed.own and not self._probing:
+                    proved = await self._probe(probe)
+                self.retries += 1
+                if not proved:
+                    await asyncio.sleep(self._pause(tries, failed, left))
+
+    def _pause(self, tries: int, failed: Failed, left: float) -> float:
+        drawn = random.uniform(0, min(LONGEST_WAIT, FIRST_WAIT * 2**tries))
+        if failed.crowded and failed.wait:
+            self._resume = max(self._resume, time.monotonic() + failed.wait)
+        return failed.wait + min(drawn, failed.wait / 4) if failed.wait else min(drawn, left + 0.01)
+
+    async def _probe(self, probe: Callable[[], Awaitable[Any]]) -> bool:
+        self._probing = True
+        try:
+            await self._try(probe)
+        except Failed:
+            return False
+        finally:
+            self._probing = False
+        return True
+
+    async def _try(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        async with self._turn():
+            start = time.monotonic()
+            try:
+                result = await attempt()
+            except Failed as failed:
+                if failed.crowded:
+                    self.gate.shrink(start)
+                raise
+            self._good = time.monotonic()
+            self.gate.grow()
+            return result
+
+    @contextlib.asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        task = asyncio.current_task()
+        await self.gate.enter()
+        try:
+            while (pause := self._resume - time.monotonic()) > 0:
+                await asyncio.sleep(pause)
+            self._exchanging.add(task)
+            yield
+        finally:
+            self._exchanging.discard(task)
+            self.gate.leave()
+
+    async def send(self, method: str, path: str, body: Any = None, timeout: float | None = None) -> Reply:
+        """One exchange; `Failed` where no whole answer came."""
+        import aiohttp
+
+        if not self._sessions:
+            self._sessions.append(_session(aiohttp))
+        seconds = timeout or self._timeout
+        within = self._within.setdefault(seconds, aiohttp.ClientTimeout(total=seconds))
+        data = None if body is None else json.dumps(body).encode()
+        try:
+            async with self._sessions[0].request(
+                method, self._base + path, data=data, headers=self._headers, timeout=within, allow_redirects=False, proxy=self._proxy
+            ) as reply:
+                return Reply(reply.status, reply.content_type, await reply.read(), reply.headers)
+        except TimeoutError:
+            raise Failed(f"gave no answer within {seconds:g} s", crowded=True) from None
+        except (aiohttp.ClientError, OSError) as error:
+            name = type(error).__name__ if isinstance(error, aiohttp.ClientPayloadError) else str(error) or type(error).__name__
+            raise Failed(f"cut the connection or took none: {name}") from None
+
+
+def _session(aiohttp: Any) -> Any:
+    # The gate bounds connections. Without trust_env no .netrc overwrites the Authorization header.
+    connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=300)
+    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
+
+
+def _proxy(url: str) -> str | None:
+    """The proxy that the environment names for this address."""
+    parts = urllib.parse.urlsplit(url)
+    found = urllib.request.getproxies_environment().get(parts.scheme)
+    return found if found and not urllib.request.proxy_bypass_environment(parts.hostname or "") else None
+
+
+def _end(loop: asyncio.AbstractEventLoop, thread: threading.Thread, sessions: list[Any]) -> None:
+    """Close the connections and end the thread; may be called in it."""
+
+    async def close() -> None:
+        for session in sessions:
+            await session.close()
+        loop.stop()
+
+    asyncio.run_coroutine_threadsafe(close(), loop)
+    if threading.current_thread() is not thread:
+        thread.join(timeout=1)
