@@ -1,12 +1,12 @@
 """Prompt files for any task: front matter that says how to ask and what comes back, a body with {columns}.
 
-    ---
-    chat: true
-    system: You are {persona}.
-    answer: json
-    schema: {type: object, required: [query], properties: {query: {type: string}}}
-    ---
-    Write a search query in {language} about: {title}
+---
+chat: true
+system: You are {persona}.
+answer: json
+schema: {type: object, required: [query], properties: {query: {type: string}}}
+---
+Write a search query in {language} about: {title}
 """
 
 import json
@@ -22,7 +22,7 @@ from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, field_v
 from operators.columns import row_seed
 from operators.contract import InputError, Params
 from operators.engines.models import ModelEntry, gguf_file, place
-from operators.prompt import _find
+from operators.prompt import _find  # the one way a prompt file is found
 
 _PLACE = re.compile(r"\{([a-z_]+)\}")
 _KEYS = ("chat", "system", "answer", "schema", "item", "shots", "stop")
@@ -77,7 +77,9 @@ class Template(Params):
         if self.schema_text:
             _check_schema(self.schema)
         if self.item and (self.answer != "json" or not self.fields):
-            raise ValueError(f"item {self.item!r} must be a property of the schema: a list of strings, or of objects with properties")
+            raise ValueError(
+                f"item {self.item!r} must be a property of the schema: a list of strings, or of objects with properties"
+            )
         if self.shots is not None and self.shots > len(self._shots):
             raise ValueError(
                 f"shots: {self.shots} are drawn of {len(self._shots)}; a shot is a block between blank lines before the"

@@ -8,30 +8,22 @@ goes into the Authorization header and nowhere else: texts of the server are cle
 import asyncio
 import json
 import os
-import re
 import threading
+import time
 import urllib.parse
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 import numpy as np
 
 from operators.contract import InputError
-from operators.engines.endpoint_reading import GARBLED, Body, mean_logprob, read_choice, server_words
+from operators.engines.endpoint_reading import GARBLED, Body, Whose, mean_logprob, read_choice, server_words, sort_error
 from operators.engines.http_pool import Away, Failed, GivenUp, Pool, Reply
 from operators.engines.llm import LLM, Answer, Array, Finished, Request, Sampling, unheard
 from operators.engines.models import ModelEntry, place
 
 BYTES_A_TOKEN = 3  # of UTF-8: English has above 4 bytes a token, Chinese and Japanese 3 to 4
-_AGAIN = {408, 409, 425, 429}  # and all from 500 on
 _CATALOGUE = 20  # a server that lists more models is a hosted one, which knows aliases that it does not list
-_TOO_LONG = re.compile(
-    r"context.{0,12}(length|size|window)|maximum.{0,30}(tokens|length)|too (long|large|many tokens)|longer than|max_model_len", re.I
-)
-_UNSAFE = re.compile(r"content.?filter|content management|moderat|flagged|safety|responsible.?ai", re.I)
-_SCHEMA = re.compile(r"response_format|schema|guided|grammar|structured|json", re.I)
-_NO_MODEL = re.compile(r"model\W.{0,80}(not (found|exist)|does not exist|unknown)|(unknown|invalid|no such) model", re.I)
-_UNPAID = re.compile(r"insufficient.?quota|billing|exceeded your current quota", re.I)
 _REFUSED = "refused by the endpoint"
 
 
@@ -46,7 +38,7 @@ def endpoint_fault(entry: ModelEntry) -> str | None:
     except ValueError:
         return f"model {entry.model!r}: serving.endpoint is no address; write http://HOST:PORT/v1"
     if parts.username is not None or parts.query or parts.fragment:
-        return f"model {entry.model!r}: serving.endpoint must hold no password and no ?…; name the key's variable in serving.api_key_env"
+        return f"model {entry.model!r}: serving.endpoint must hold no password and no ?…; the key belongs in api_key_env"
     if not whole:
         return f"model {entry.model!r}: serving.endpoint {url!r} is no http(s) address; write http://HOST:PORT/v1"
     if name and not os.environ.get(name, "").strip():
@@ -77,17 +69,15 @@ class EndpointLLM:
         self.pool = Pool(serving.endpoint, headers, serving.concurrency, serving.timeout, serving.patience)
         self._proved: set[tuple[str, Sampling]] = set()  # of what kind some request was answered
         self._proving, self._limit_name = asyncio.Lock(), "max_tokens"
-        self._turn, self._tokenizer = threading.Lock(), None
+        self._turn = threading.Lock()
+        self._tokenizer: Any = None
 
     def check(self) -> None:
         """Ask for the list of models; servers without one are let pass."""
-        limit = min(self._entry.serving.timeout, self._entry.serving.patience, 10)
-        try:
-            reply = self.pool.call(self.pool.send("GET", "/models", timeout=limit))
-        except Failed as failed:
-            raise self._input(f"cannot be reached: it {failed.why}; start the server or mend serving.endpoint") from None
-        if reply.status in (301, 302, 303, 307, 308, 401, 402):
-            self._stop(reply)
+        reply = self.pool.call(self._listing())
+        if reply.status in (401, 402) or 300 <= reply.status < 400:
+            words = self._clear(server_words(reply.body))
+            raise self._stop(sort_error(reply.status, words, False), reply.status, words[:300])
         if reply.status != 200:  # 403: hosted APIs have keys that may complete and may not list
             return
         try:
@@ -96,6 +86,16 @@ class EndpointLLM:
             raise self._input(f"answers /models with {reply.kind}, no list of models; does its address end with /v1?") from None
         if listed and self.name not in listed and len(listed) <= _CATALOGUE:
             raise self._input(f"has no model of this name; it has {', '.join(sorted(listed)[:5])}: write one of them in `model`")
+
+    async def _listing(self) -> Reply:
+        serving, begun = self._entry.serving, time.monotonic()
+        while True:
+            try:
+                return await self.pool.send("GET", "/models", timeout=min(serving.timeout, serving.patience, 10))
+            except Failed as failed:
+                if failed.crowded or time.monotonic() - begun > min(serving.patience, 3):
+                    raise self._input(f"cannot be reached: it {failed.why}; start the server or mend serving.endpoint") from None
+            await asyncio.sleep(0.5)
 
     def complete(self, requests: Sequence[Request], sampling: Sampling, finished: Finished = unheard) -> list[Answer]:
         """One answer a request, in order; ``finished`` is called in this thread as each one is there."""
@@ -142,7 +142,7 @@ class EndpointLLM:
                     from transformers import AutoTokenizer
 
                     self._tokenizer = AutoTokenizer.from_pretrained(str(folder))
-                spans = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)["offset_mapping"]
+                spans = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
             kept = text if len(spans) <= tokens else text[: spans[tokens][0]]
         else:
             kept = text.encode("utf-8", "surrogatepass")[: BYTES_A_TOKEN * tokens].decode("utf-8", "ignore")
@@ -167,8 +167,11 @@ class EndpointLLM:
         return "/chat/completions", {**body, "messages": [*turns, {"role": "user", "content": request.prompt}]}
 
     async def _answer(self, route: str, body: Body, sampling: Sampling) -> Answer:
+        def once(asked: Body) -> Awaitable[Answer]:
+            return self._once(route, asked, sampling)
+
         try:
-            answer = await self.pool.settle(lambda: self._once(route, body, sampling), lambda: self._once(route, _harmless(body), sampling))
+            answer = await self.pool.settle(lambda: once(body), lambda: once(_harmless(body)))
         except GivenUp as given_up:
             answer = Answer(self._clear(str(given_up))[:4000], "fault", fault="no answer")
         except Away as away:
@@ -184,7 +187,7 @@ class EndpointLLM:
         return answer
 
     async def _prove(self, answer: Answer, route: str, body: Body, sampling: Sampling) -> Answer:
-        """Whose fault a refusal is: where none of its kind was ever answered, a harmless prompt is asked with the same settings."""
+        """Whose fault a refusal is: where none of its kind was ever answered, a harmless prompt with these settings tells."""
         async with self._proving:
             if (route, sampling) not in self._proved:
                 try:
@@ -192,7 +195,7 @@ class EndpointLLM:
                 except (GivenUp, Away):
                     return answer
                 if other.fault == _REFUSED:
-                    raise self._input(f"refuses every request with these settings: {answer.text[:300]}; mend the step's or the model's settings")
+                    raise self._input(f"refuses every request with these settings: {answer.text[:300]}; mend them")
                 self._proved.add((route, sampling))
         return answer
 
@@ -200,13 +203,12 @@ class EndpointLLM:
         reply = await self.pool.send("POST", route, body)
         if reply.status == 200:
             return read_choice(self._read(reply), sampling)
-        words = self._refused(reply, bool(sampling.schema))
+        words, whose = self._refused(reply, bool(sampling.schema))
         if "max_completion_tokens" in words and "max_tokens" in body:  # OpenAI's reasoning models
             self._limit_name = "max_completion_tokens"
             body[self._limit_name] = body.pop("max_tokens")
             return await self._once(route, body, sampling)
-        unsafe, too_long = _UNSAFE.search(words), reply.status == 413 or _TOO_LONG.search(words)
-        return Answer(words, "fault", fault="refused" if unsafe else "prompt too long" if too_long else _REFUSED)
+        return Answer(words, "fault", fault={"unsafe": "refused", "too long": "prompt too long"}.get(whose, _REFUSED))
 
     async def _likelihood(self, prompt: str, answer: str) -> float:
         body = {"model": self.name, "prompt": prompt + answer, "echo": True, "logprobs": 1, "max_tokens": 0, "temperature": 0}
@@ -214,15 +216,15 @@ class EndpointLLM:
         async def once() -> float:
             reply = await self.pool.send("POST", "/completions", body)
             if reply.status != 200:
-                words = self._refused(reply, False)
-                if _TOO_LONG.search(words) or _UNSAFE.search(words) or reply.status == 413:
+                words, whose = self._refused(reply, False)
+                if whose in ("unsafe", "too long"):
                     return float("nan")
                 raise self._input(f"gives no log-probabilities of a prompt: {words[:300]}; serve the model with vLLM or SGLang")
             data = self._read(reply)
             self.counters["llm_tokens_in"] += int((data.get("usage") or {}).get("prompt_tokens") or 0)
             found = mean_logprob(data, prompt, answer)
             if found is None:
-                raise self._input("gives no log-probabilities of a prompt (echo with logprobs); serve the model with vLLM or SGLang")
+                raise self._input("gives no log-probabilities of a prompt (echo, logprobs); serve the model with vLLM or SGLang")
             return found
 
         try:
@@ -247,30 +249,28 @@ class EndpointLLM:
             raise Failed("answers with JSON that is no object", raw)
         return data
 
-    def _refused(self, reply: Reply, schema: bool) -> str:
+    def _refused(self, reply: Reply, schema: bool) -> tuple[str, Whose]:
         """What the server says of a request that it will not answer, if that is the request's affair; else raises."""
-        words, status = self._clear(server_words(reply.body)), reply.status
-        if status == 429 and _UNPAID.search(words):
-            self._stop(reply)
-        if status in _AGAIN or status >= 500:
-            crowded = status in (429, 503)
-            raise Failed(f"answers with HTTP {status} ({words[:120]})", words, crowded, reply.wait, own=not crowded)
-        if status in (400, 422) and schema and _SCHEMA.search(words) and not _TOO_LONG.search(words):
-            raise self._input(f"was given a schema that the endpoint cannot enforce: {words[:300]}; ask without one, or serve with vLLM")
-        if status in (400, 413, 422) and not _NO_MODEL.search(words) or status == 403 and _UNSAFE.search(words):
-            return words
-        return self._stop(reply)
+        words = self._clear(server_words(reply.body))
+        whose = sort_error(reply.status, words, schema)
+        if whose == "again":
+            crowded = reply.status in (429, 503)
+            raise Failed(f"answers with HTTP {reply.status} ({words[:120]})", words, crowded, reply.wait, own=not crowded)
+        if whose not in ("too long", "unsafe", "prompt"):
+            raise self._stop(whose, reply.status, words[:300])
+        return words, whose
 
-    def _stop(self, reply: Reply) -> str:
-        words, key, status = self._clear(server_words(reply.body))[:300], self._entry.serving.api_key_env, reply.status
-        if status in (401, 403):
-            mend = f"set {key} to a key that may use this model" if key else "name the key's variable in serving.api_key_env"
-            raise self._input(f"refuses the key (HTTP {status}); {mend}")
-        if status in (402, 429):
-            raise self._input(f"says that the account is spent (HTTP {status}: {words}); pay or name another endpoint")
-        if status < 400:
-            raise self._input(f"sends us on to another address (HTTP {status}); name that one in serving.endpoint")
-        raise self._input(f"does not know this model or this address (HTTP {status}: {words}); mend `model` or serving.endpoint")
+    def _stop(self, whose: Whose, status: int, words: str) -> InputError:
+        name = self._entry.serving.api_key_env
+        says = f"(HTTP {status}: {words})" if words else f"(HTTP {status})"
+        return self._input({
+            "key": f"refuses the key (HTTP {status}); " + (
+                f"set {name} to a key that may use this model" if name else "name the key's variable in serving.api_key_env"
+            ),
+            "unpaid": f"says that the account is spent {says}; pay or name another endpoint",
+            "moved": f"sends us on to another address (HTTP {status}); name that one in serving.endpoint",
+            "schema": f"was given a schema that the endpoint cannot enforce {says}; ask without one, or serve with vLLM",
+        }.get(whose, f"does not know this model or this address {says}; mend `model` or serving.endpoint"))  # fmt: skip
 
     def _away(self, away: Away) -> InputError:
         waited = f"has answered nobody for serving.patience = {self._entry.serving.patience:g} s"

@@ -1,6 +1,7 @@
 """Reads what a server of the OpenAI protocol sends: answers, refusals, log-probabilities."""
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -8,12 +9,21 @@ from operators.engines.http_pool import Failed
 from operators.engines.llm import Answer, Sampling
 
 Body = dict[str, Any]
+Whose = Literal["again", "key", "unpaid", "moved", "unknown", "schema", "too long", "unsafe", "prompt"]
+_AGAIN = {408, 409, 425, 429}  # and all from 500 on
+_TOO_LONG = re.compile(
+    r"context.{0,12}(length|size|window)|maximum.{0,30}(tokens|length)|too (long|many tokens)|longer than the model|max_model_len",
+    re.I,
+)
+_UNSAFE = re.compile(r"content.?(filter|management|policy)|moderat|flagged|safety|responsible.?ai", re.I)
+_SCHEMA = re.compile(r"response_format|schema|guided|grammar|structured", re.I)
+_NO_MODEL = re.compile(r"model\W.{0,80}(not (found|exist)|does not exist|unknown)|(unknown|invalid|no such) model", re.I)
+_UNPAID = re.compile(r"insufficient.?quota|billing|exceeded your current quota", re.I)
 GARBLED = (ValueError, KeyError, TypeError, IndexError, AttributeError)
 
 
 def read_choice(data: Body, sampling: Sampling) -> Answer:
     """The answer that a server's reply holds; `Failed` where it holds none."""
-    raw = json.dumps(data, ensure_ascii=False)
     try:
         choice = data["choices"][0]
         chat = "message" in choice
@@ -23,9 +33,9 @@ def read_choice(data: Body, sampling: Sampling) -> Answer:
         usage = data.get("usage") or {}
         tokens = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
     except GARBLED:
-        raise Failed("answers without a choice", raw) from None
+        raise Failed("answers without a choice", json.dumps(data, ensure_ascii=False)) from None
     if not isinstance(text, str | None) or reason in ("abort", "error"):
-        raise Failed(f"answers with finish_reason {reason}", raw)
+        raise Failed(f"answers with finish_reason {reason}", json.dumps(data, ensure_ascii=False))
     if refusal or reason == "content_filter":
         return Answer(str(refusal or text or ""), "fault", *tokens, fault="refused")
     text = text or ""
@@ -33,6 +43,23 @@ def read_choice(data: Body, sampling: Sampling) -> Answer:
         text = text.split(stop, 1)[0]
     finish: Literal["stop", "length"] = "length" if reason == "length" else "stop"
     return Answer(text, finish, *tokens)
+
+
+def sort_error(status: int, words: str, schema: bool) -> Whose:
+    """What an HTTP error is about: the server's state, the user's settings, or (the last three) one prompt."""
+    if status == 402 or status == 429 and _UNPAID.search(words):
+        return "unpaid"
+    if status in _AGAIN or status >= 500:
+        return "again"
+    if status in (400, 403, 422) and _UNSAFE.search(words):
+        return "unsafe"
+    if status in (401, 403):
+        return "key"
+    if status == 413 or status in (400, 422) and _TOO_LONG.search(words):
+        return "too long"
+    if status in (400, 422) and not _NO_MODEL.search(words):
+        return "schema" if schema and _SCHEMA.search(words) else "prompt"
+    return "moved" if status < 400 else "unknown"
 
 
 def server_words(body: bytes) -> str:
@@ -80,7 +107,7 @@ def answer_begins(tokens: Sequence[str], offsets: Sequence[int], prompt: str, an
         return at
     start = 1 if tokens and not prompt.startswith(tokens[0]) else 0  # a special token
     read, at = 0, start
-    while at < len(tokens) and tokens[at] and (prompt + answer).startswith(tokens[at], read) and read + len(tokens[at]) <= len(prompt):
+    while at < len(tokens) and tokens[at] and prompt.startswith(tokens[at], read):
         read += len(tokens[at])
         at += 1
     if read == len(prompt) and at < len(tokens):

@@ -252,7 +252,7 @@ class Pool:
         data = None if body is None else json.dumps(body).encode()
         try:
             async with self._sessions[0].request(
-                method, self._base + path, data=data, headers=self._headers, timeout=within, allow_redirects=False, proxy=self._proxy
+                method, self._base + path, data=data, headers=self._headers, timeout=within, proxy=self._proxy, allow_redirects=False
             ) as reply:
                 return Reply(reply.status, reply.content_type, await reply.read(), reply.headers)
         except TimeoutError:
@@ -272,7 +272,7 @@ def _proxy(url: str) -> str | None:
     """The proxy that the environment names for this address."""
     parts = urllib.parse.urlsplit(url)
     found = urllib.request.getproxies_environment().get(parts.scheme)
-    return found if found and not urllib.request.proxy_bypass_environment(parts.hostname or "") else None
+    return found if found and not urllib.request.proxy_bypass(parts.hostname or "") else None
 
 
 def _end(loop: asyncio.AbstractEventLoop, thread: threading.Thread, sessions: list[Any]) -> None:

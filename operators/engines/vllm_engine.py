@@ -123,6 +123,7 @@ async def _start(given: Mapping[str, Any]) -> Any:
 
 async def _shut(engine: Any) -> None:
     engine.shutdown()
+    engine.shutdown = lambda *_, **__: None  # it is called once more when Python is half gone, and then it fails
 
 
 def first_line(error: BaseException) -> str:

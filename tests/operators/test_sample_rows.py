@@ -16,3 +16,10 @@ def test_the_share_is_kept_and_a_larger_share_holds_the_smaller():
 def test_another_seed_is_another_draw():
     one, other = (set(apply(sample_rows, ROWS, SampleRows(share=0.1, seed=s)).table["passage_id"].to_pylist()) for s in (1, 2))
     assert len(one & other) < 120
+
+
+def test_shares_side_by_side_part_the_rows():
+    parts = [SampleRows(share=0.5), SampleRows(share=0.3, offset=0.5), SampleRows(share=0.2, offset=0.8)]
+    kept = [apply(sample_rows, ROWS, p).table["passage_id"].to_pylist() for p in parts]
+    assert sorted(i for part in kept for i in part) == sorted(ROWS["passage_id"].to_pylist())
+    assert all(abs(len(part) / 5000 - p.share) < 0.03 for part, p in zip(kept, parts, strict=True))

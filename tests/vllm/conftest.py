@@ -43,7 +43,7 @@ def entry(folder: Path) -> ModelEntry:
     return ModelEntry(kind="llm", backend="vllm", model=str(folder), dtype="bfloat16", max_tokens=1024, serving=SERVING)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def llm(entry: ModelEntry) -> Iterator[VllmLLM]:
     model = load_vllm(entry)
     yield model

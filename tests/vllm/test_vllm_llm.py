@@ -7,6 +7,8 @@ import time
 import jsonschema
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from operators.contract import InputError
 from operators.engines.llm import Answer, Request, Sampling
@@ -114,14 +116,16 @@ def test_a_chat_is_asked_in_the_models_template(llm: VllmLLM) -> None:
         [
             Request("What is the capital of France?"),
             Request("What is the capital of France?", chat=True),
-            Request("What is the capital of France?", chat=True, system="You are a pirate. Say arr."),
+            Request("What is the capital of France?", chat=True, system="You are a pirate."),
         ],
         sampling,
     )
     assert "Paris" in chat.text
     assert chat.finish == "stop"  # the template's own end of a turn
     assert plain.tokens_in < chat.tokens_in
-    assert chat.text != told.text
+    turns = [{"role": "system", "content": "You are a pirate."}, {"role": "user", "content": "What is the capital of France?"}]
+    whole = llm._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    assert told.tokens_in == len(llm._tokenizer(whole)["input_ids"]) != chat.tokens_in
 
 
 def test_a_model_without_a_chat_template_is_named(llm: VllmLLM, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,7 +144,8 @@ def test_two_threads_feed_one_engine_and_no_more_than_agreed_is_under_way(llm: V
             told.append((time.monotonic(), name))
             most[0] = max(most[0], llm._engine.get_num_unfinished_requests())
 
-        results[name] = llm.complete([counting(start + n) for n in range(60)], GREEDY, finished)
+        asked = [counting(start + n) for n in range(60)]
+        results[name] = llm.complete(asked, Sampling(max_tokens=16 if name == "a" else 6, temperature=0), finished)
 
     threads = [threading.Thread(target=part, args=(n, s)) for n, s in (("a", 100), ("b", 500))]
     for thread in threads:
@@ -169,7 +174,7 @@ def test_a_listener_that_fails_ends_the_call_and_takes_its_requests_back(llm: Vl
         raise OSError("no space left on device")
 
     with pytest.raises(OSError, match="no space left"):
-        llm.complete([counting(n) for n in range(60)], Sampling(max_tokens=200, temperature=0), full)
+        llm.complete([counting(n) for n in range(60)], Sampling(max_tokens=60, temperature=0), full)
     deadline = time.monotonic() + 10
     while llm._engine.get_num_unfinished_requests() and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -178,7 +183,7 @@ def test_a_listener_that_fails_ends_the_call_and_takes_its_requests_back(llm: Vl
 
 
 def test_a_shared_start_is_read_once(llm: VllmLLM) -> None:
-    shared = "Write a query that the passage answers. Passages are of many kinds. " * 12
+    shared = "Write a query that the passage answers. Passages are of many kinds. " * 40
     before = dict(llm.counters)
     llm.complete([Request(f"{shared}Passage {n}: owls.") for n in range(20)], GREEDY)
     read, cached = (llm.counters[k] - before[k] for k in ("llm_tokens_in", "llm_tokens_cached"))
@@ -205,17 +210,13 @@ def test_likelihoods_are_those_of_the_models_own_logits(llm: VllmLLM, folder) ->
     assert np.isnan(got[4:]).all()
 
 
-def test_a_cut_text_has_at_most_so_many_tokens_and_one_more_would_be_too_many(llm: VllmLLM) -> None:
-    text = "Owls hunt at night; Schnee fällt im Jänner 🦉🦉 und später."
+@settings(max_examples=60, deadline=None)
+@given(st.text(st.sampled_from("Owls hunt atnigh; 12\n\tfällt🦉é日本"), max_size=60), st.integers(0, 40))
+def test_a_cut_text_is_its_first_tokens_without_a_broken_letter(llm: VllmLLM, text: str, tokens: int) -> None:
     ids = llm._tokenizer(text, add_special_tokens=False)["input_ids"]
-    for tokens in range(len(ids) + 3):
-        cut = llm.cut(text, tokens)
-        assert text.startswith(cut)
-        assert len(llm._tokenizer(cut, add_special_tokens=False)["input_ids"]) <= tokens
-        if cut != text:
-            longer = text[: len(cut) + 1]
-            assert len(llm._tokenizer(longer, add_special_tokens=False)["input_ids"]) > tokens or tokens == 0
-    assert llm.cut(text, 10**6) == text
+    cut = llm.cut(text, tokens)
+    assert llm._tokenizer.decode(ids[:tokens], clean_up_tokenization_spaces=False).rstrip("\ufffd") == cut
+    assert len(llm._tokenizer(cut, add_special_tokens=False)["input_ids"]) <= tokens
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def test_the_death_of_the_engine_is_told_and_python_still_ends(entry: ModelEntry
 
 
 def test_it_answers_in_a_ray_actor_that_says_it_has_more_cores_than_there_are(entry: ModelEntry) -> None:
-    import ray
+    import ray  # noqa: TID251
 
     cores = 2 * (os.cpu_count() or 1)
 
