@@ -24,9 +24,9 @@ _NUMBER = re.compile(r"(\s*)(?:\*\*)?\(?(\d{1,3})[.):、](?:\*\*)?\s+(?=\S)")
 _FENCE = re.compile(r"\s*(?:```|~~~)[\w+-]*\s*")
 _OPEN = re.compile(r"[\[{]")
 _BEGINS = re.compile(r"[\[{]\s*[\"'“‘\[{]")  # JSON that was begun, not a bracket of prose
-_STEP = re.compile(r"[\[{,:]\s*([\"'“‘]?)|[\]}]")
+_STEP = re.compile(r"[\[{(,:]\s*([\"'“‘]?)|[\]}]")
 _ENDS = {q: re.compile(rf"\\.|[{c}]", re.DOTALL) for q, c in {'"': '"', "'": "'", "“": '”"', "‘": "’'"}.items()}
-_AFTER = re.compile(r"\s*(?:[,:;}\]#]|//|/\*|\Z)")  # what follows a string's last quote, and no quote within it
+_AFTER = re.compile(r"\s*(?:[,:;)}\]#]|//|/\*|\Z)")  # what follows a string's last quote, and no quote within it
 _LIST = {"type": "array", "items": {"type": "string"}, "minItems": 1}
 Parsed = tuple[Any, bool, str]  # value, whether it was repaired, why there is none
 
@@ -239,14 +239,17 @@ def _repaired(span: str) -> tuple[Any, bool]:
 
         try:
             value = loads(span, skip_json_loads=True)
+            whole = isinstance(value, dict | list) and not _CALL.search(_IGNORED.sub("''", span))
+            value = plain(value)[0] if whole and _letters(value) >= KEPT * _said(span) else None
         except Exception:  # whatever a guessing parser meets in hostile text, the answer is at fault
             return None, False
-        whole = isinstance(value, dict | list) and _letters(value) >= KEPT * _said(span)
-        value = plain(value)[0] if whole else None
     return value, True
 
 
-_IGNORED = re.compile(r"""("(?:\\.|[^"\\])*+"|'(?:\\.|[^'\\])*+')|//[^\n]*|/\*.*?\*/|\#[^\n]*""", re.DOTALL)  # comments
+_IGNORED = re.compile(
+    r"""("(?:\\.|[^"\\])*+(?:"|\Z)|'(?:\\.|[^'\\])*+(?:'|\Z))|//[^\n]*|/\*.*?(?:\*/|\Z)|\#[^\n]*""", re.DOTALL
+)  # comments
+_CALL = re.compile(r"\w\(|\)\s*[.(]")  # code outside of strings: whatever it stands for, it is no value
 
 
 def _said(span: str) -> int:

@@ -98,7 +98,8 @@ class Sampler:
     def __init__(self, lists: Lists, seed: int) -> None:
         self._seed = seed
         self._even = {k: list(v) for k, v in sorted(lists.items()) if not isinstance(v, Mapping)}
-        self._weighted = {k: (list(v), np.cumsum(list(v.values()))) for k, v in lists.items() if isinstance(v, Mapping)}
+        weighted = {k: sorted(v.items()) for k, v in lists.items() if isinstance(v, Mapping)}  # a mapping has no order
+        self._weighted = {k: ([x for x, _ in v], np.cumsum([w for _, w in v])) for k, v in weighted.items()}
         self._size = math.prod(map(len, self._even.values()))
 
     def draw(self, number: int, *key: bytes) -> dict[str, str]:
@@ -161,7 +162,6 @@ def list_attributes(item: Item, p: ListAttributes) -> Iterator[Outcome]:
 def example(folder: Path) -> ListAttributes:
     """Four rows of E5-mistral's placeholders, the clarity from a file, English twice as often."""
     (folder / "clarity.txt").write_text("clear\nunderstandable with some effort\nambiguous\n")
-    lists: dict[str, Values] = {
-        "query_type": ["extremely long-tail", "long-tail", "common"], "clarity": "clarity.txt", "language": {"English": 2, "Dutch": 1},
-    }  # fmt: skip
+    types, languages = ["extremely long-tail", "long-tail", "common"], {"English": 2.0, "Dutch": 1.0}
+    lists: dict[str, Values] = {"query_type": types, "clarity": "clarity.txt", "language": languages}
     return ListAttributes(rows=4, attributes=lists, path=str(folder))

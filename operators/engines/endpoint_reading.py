@@ -12,8 +12,7 @@ Body = dict[str, Any]
 Whose = Literal["again", "key", "unpaid", "moved", "unknown", "schema", "too long", "unsafe", "prompt"]
 _AGAIN = {408, 409, 425, 429}  # and all from 500 on
 _TOO_LONG = re.compile(
-    r"context.{0,12}(length|size|window)|maximum.{0,30}(tokens|length)|too (long|many tokens)|longer than the model|max_model_len",
-    re.I,
+    r"context.{0,12}(length|size|window)|maximum.{0,30}(tokens|length)|too (long|many tokens)|longer than the model", re.I
 )
 _UNSAFE = re.compile(r"content.?(filter|management|policy)|moderat|flagged|safety|responsible.?ai", re.I)
 _SCHEMA = re.compile(r"response_format|schema|guided|grammar|structured", re.I)
@@ -105,13 +104,13 @@ def answer_begins(tokens: Sequence[str], offsets: Sequence[int], prompt: str, an
         left -= len(tokens[at])
     if left <= 0:
         return at
-    start = 1 if tokens and not prompt.startswith(tokens[0]) else 0  # a special token
+    shift = max(offsets[-1] + len(tokens[-1]) - len(prompt + answer), 0) if offsets and tokens else 0
+    start = 1 if shift and len(tokens[0]) == shift else 0  # a special token stands before the text
     read, at = 0, start
     while at < len(tokens) and tokens[at] and prompt.startswith(tokens[at], read):
         read += len(tokens[at])
         at += 1
     if read == len(prompt) and at < len(tokens):
         return at
-    shift = offsets[1] if start and len(offsets) > 1 else 0
     held = [i for i, (a, b) in enumerate(zip(offsets, [*offsets[1:], 10**9], strict=True)) if b - shift > len(prompt) and b > a]
     return held[0] if held else None

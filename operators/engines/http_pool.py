@@ -185,9 +185,9 @@ class Pool:
             try:
                 return await self._try(attempt)
             except Failed as failed:
-                tries, own, now = tries + 1, own + (failed.own and self._good >= since), time.monotonic()
-                since, late = now, now - begun > self._patience and self._good > begun
-                if late or own >= TRIES or (proved and failed.own and tries > TRIES):
+                now, others = time.monotonic(), self._good >= since  # since this one's last try somebody was answered
+                since, tries, own = now, tries + 1, own + (failed.own and others)
+                if (others and now - begun > self._patience) or own >= TRIES or (proved and failed.own and tries > TRIES):
                     raise GivenUp(failed.raw or failed.why) from None
                 left = self._good + self._patience - now
                 if left <= 0 or failed.wait > left:
@@ -252,8 +252,9 @@ class Pool:
         data = None if body is None else json.dumps(body).encode()
         try:
             async with self._sessions[0].request(
-                method, self._base + path, data=data, headers=self._headers, timeout=within, proxy=self._proxy, allow_redirects=False
-            ) as reply:
+                method, self._base + path, data=data, headers=self._headers,
+                timeout=within, proxy=self._proxy, allow_redirects=False,
+            ) as reply:  # fmt: skip
                 return Reply(reply.status, reply.content_type, await reply.read(), reply.headers)
         except TimeoutError:
             raise Failed(f"gave no answer within {seconds:g} s", crowded=True) from None

@@ -107,8 +107,11 @@ def _arguments(entry: ModelEntry) -> dict[str, Any]:
         given["distributed_executor_backend"] = "mp"  # in a Ray actor vLLM would start actors of its own
     if 0 < serving.gpus < 1:
         given["gpu_memory_utilization"] = round(0.9 * serving.gpus, 3)
-    if current_platform.is_cpu() and not os.environ.get("VLLM_CPU_KVCACHE_SPACE"):
-        given["kv_cache_memory_bytes"] = CPU_CACHE
+    if current_platform.is_cpu():
+        # A seeded request read in two steps ends the engine ("CPU Generator does not use offset", 0.32): read prompts whole.
+        given |= {"enable_chunked_prefill": False, "max_num_batched_tokens": max(4096, entry.max_tokens)}
+        if not os.environ.get("VLLM_CPU_KVCACHE_SPACE"):
+            given["kv_cache_memory_bytes"] = CPU_CACHE
     return {**given, **serving.options}
 
 

@@ -103,6 +103,13 @@ def test_equal_seeds_in_one_call_answer_alike_and_others_differ(llm: VllmLLM) ->
     assert len(set(texts)) >= 7
 
 
+def test_seeded_prompts_of_more_tokens_than_a_step_reads_are_answered(llm: VllmLLM) -> None:
+    asked = [Request(f"Passage {n}: " + "owls hunt at night and sleep by day; " * 60, seed=n) for n in range(12)]
+    answers = llm.complete(asked, Sampling(max_tokens=4, temperature=0.8))  # vLLM's default ends the engine on a CPU
+    assert sum(a.tokens_in for a in answers) > 4096
+    assert {a.fault for a in answers} == {""}
+
+
 def test_an_answer_ends_before_the_first_stop_string(llm: VllmLLM) -> None:
     sampling = Sampling(max_tokens=40, temperature=0, stop=("14", "\n\n\n"))
     (answer,) = llm.complete([Request("Numbers in order: 9, 10, 11,")], sampling)
