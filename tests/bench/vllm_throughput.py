@@ -21,12 +21,14 @@ import numpy as np
 from operators.engines.llm import Answer, Request, Sampling
 from operators.engines.models import ModelEntry, Serving
 
-PARTS, PROMPTS = int(os.environ.get("PARTS", "8")), int(os.environ.get("PROMPTS", "250"))
+# 250 prompts a part where there is a GPU. Two cores answer four a second, so parts and batches are 16 times smaller there.
+PARTS, PROMPTS = int(os.environ.get("PARTS", "8")), int(os.environ.get("PROMPTS", "16"))
 TURNS, TOKENS, FEEDERS = int(os.environ.get("TURNS", "5")), int(os.environ.get("TOKENS", "16")), 2
 WINDOW = 1024
 SAMPLING = Sampling(max_tokens=TOKENS, temperature=0.8, top_p=0.95, stop=("\n\n\n",))
 # Both sides alike. Prompts are read whole because seeded ones read in pieces end vLLM 0.32's engine on a CPU.
 OPTIONS = {"enforce_eager": True, "kv_cache_memory_bytes": 2 << 30, "enable_chunked_prefill": False, "max_num_batched_tokens": 4096}
+OPTIONS["max_num_seqs"] = max(4, 256 * PROMPTS // 250)  # vLLM's 256 beside parts of 250
 INSTRUCTION = "Write one search query that the passage answers.\n\nPassage: Iron rusts in rain.\nQuery: why does iron rust\n\nPassage: "
 WORDS = ["river", "sand", "glacier", "valley", "owl", "night", "bread", "yeast", "iron", "rain", "vitamin", "kettle", "harbour", "engine", "paper", "stone"]
 ROOT = Path(__file__).parents[2]

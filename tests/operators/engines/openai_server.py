@@ -132,7 +132,9 @@ class _Connection(asyncio.Protocol):
         body, self.buffer = rest[:length], rest[length:]
         method, path = head.split(b" ", 2)[:2]
         self.server.headers.append(head.decode())
-        if method == b"GET":
+        if path == b"/times":
+            self.send(200, self.server.times)
+        elif method == b"GET":
             self.listing()
         else:
             self.ask(path.decode(), body.decode(), head.decode())
