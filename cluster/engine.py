@@ -22,6 +22,8 @@ class Engine(Protocol):
 
 
 def is_small(work: Sequence[Work]) -> bool:
-    """Whether the driver does this itself: few rows, and no model to load."""
+    """Whether the driver does this itself: few rows, no model to load, and none of the user's code, which may crash."""
+    if not all(w.op.startswith("operators.") for w in work):
+        return False
     models = any('"kind"' in ref for w in work for ref in w.using.values())
     return not models and sum(w.rows for w in work) < SMALL

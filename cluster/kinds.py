@@ -27,6 +27,8 @@ def select(job: Job, name: str) -> pa.Table:
     wanted = job.work.keep
     if wanted is not None:
         wanted = list(dict.fromkeys([*wanted, *job.op.columns_read(job.params)]))
+    if job.work.columns:
+        return job.store.read_table(name, job.work.columns).select(job.work.columns)
     with job.store.parquet(name) as file:
         have = [c for c in file.schema_arrow.names if c not in HIDDEN]
         return file.read(columns=have if wanted is None else [c for c in have if c in wanted])

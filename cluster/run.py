@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cluster.engine import Engine
-from cluster.parts import overlap, place
+from cluster.parts import Spans, order
 from cluster.store import Store
 from cluster.work import Kind, Report, Work
-from operators.contract import Operator, Params
+from operators.contract import InputError, Operator, Params
 
 Progress = Callable[[str, int, int, Report | None], None]  # step, done, of, report
 RUN = f"{secrets.token_hex(4)}"  # of this process; attempts are counted and named by it
@@ -41,6 +41,7 @@ class Task:
     max_rejected: float
     paths: list[str] = field(default_factory=list)
     items: list[dict[str, str]] = field(default_factory=list)
+    columns: list[str] = field(default_factory=list)  # of several inputs, those that all have
 
     @property
     def home(self) -> str:
@@ -67,13 +68,16 @@ def manifest_of(store: Store, home: str) -> dict[str, Any] | None:
 
 
 def parts_of(store: Store, homes: Iterable[str]) -> list[dict[str, Any]]:
-    """The parts of these steps, in id order: by bucket, then step."""
+    """The parts of these steps by step, then in id order; ``input`` says of which step each is.
+
+    Whatever the cut, the rows so stand in one order, and the first of a group is the same one.
+    """
     found = []
-    for home in homes:
+    for i, home in enumerate(homes):
         manifest = manifest_of(store, home)
         assert manifest is not None, home
-        found += [(place(p["part"]), i, p) for i, p in enumerate(manifest["parts"])]
-    return [p for _, _, p in sorted(found, key=lambda f: f[:2])]
+        found += [{**p, "input": i} for p in sorted(manifest["parts"], key=lambda p: order(p["part"]))]
+    return found
 
 
 def commits(store: Store, home: str) -> dict[str, dict[str, Any]]:
@@ -90,7 +94,7 @@ def run_task(task: Task, bench: Bench) -> dict[str, Any]:
     """Make what is missing of a step; returns its manifest."""
     if whole := manifest_of(bench.store, task.home):
         return whole
-    started = time.time()
+    started, task = time.time(), replace(task, columns=_columns(task, bench.store))
     records = PHASES[task.op.shape](task, bench)
     return finish(task, bench, records, started)
 
@@ -99,8 +103,18 @@ def work_for(task: Task, bench: Bench, kind: Kind, name: str, inputs: list[Any],
     """A unit of work of this step."""
     return Work(
         kind, name, task.spec, task.params.model_dump_json(), dict(task.using), inputs, task.home,
-        bench.store.uri, RUN, task.keep, bench.buckets, paths=task.paths, **serving(task.using), **more,
+        bench.store.uri, RUN, task.keep, bench.buckets, paths=task.paths,
+        columns=task.columns, **serving(task.using), **more,
     )  # fmt: skip
+
+
+def _columns(task: Task, store: Store) -> list[str]:
+    """Of several inputs, the columns that all have, in the first one's order: their rows go into one table."""
+    if len(task.inputs) < 2 or task.op.shape in ("source", "build"):
+        return []
+    schemas = [dict(manifest["schema"]) for home in task.inputs if (manifest := manifest_of(store, home))]
+    wanted = None if task.keep is None else {*task.keep, *task.op.columns_read(task.params)}
+    return [c for c, kind in schemas[0].items() if (wanted is None or c in wanted) and all(s.get(c) == kind for s in schemas)]
 
 
 def serving(using: Mapping[str, str]) -> dict[str, Any]:
@@ -130,8 +144,6 @@ def perform(task: Task, bench: Bench, work: list[Work]) -> list[dict[str, Any]]:
 
 
 def _input(task: Task, report: Report) -> Exception:
-    from operators.contract import InputError
-
     return InputError(f"{task.name}: {report.message}")
 
 
@@ -141,9 +153,20 @@ def _label(bucket: int, of: int) -> str:
 
 def _source(task: Task, bench: Bench) -> list[dict[str, Any]]:
     size = len(str(len(task.items)))
-    scans = [work_for(task, bench, "scan", f"x{i:0{size}d}b{bench.buckets}", [item]) for i, item in enumerate(task.items)]
+    scans = [
+        work_for(task, bench, "scan", f"x{i:0{size}d}b{bench.buckets}", [item], rows=_about(item))
+        for i, item in enumerate(task.items)
+    ]
     found = perform(task, bench, scans)
     return found + _cut(task, bench, found, "gather", bench.buckets)
+
+
+def _about(item: Mapping[str, str]) -> int:
+    """About how many rows a file holds, so that a large one is read by a worker."""
+    try:
+        return os.path.getsize(item["name"]) // 500
+    except OSError:
+        return 0
 
 
 def _cut(task: Task, bench: Bench, cuts: list[dict[str, Any]], kind: Kind, of: int) -> list[dict[str, Any]]:
@@ -160,13 +183,17 @@ def _cut(task: Task, bench: Bench, cuts: list[dict[str, Any]], kind: Kind, of: i
 
 
 def _map(task: Task, bench: Bench) -> list[dict[str, Any]]:
-    parts, previous = parts_of(bench.store, task.inputs), earlier(bench.store, task)
+    parts, previous = parts_of(bench.store, task.inputs), Spans(earlier(bench.store, task))
     work = []
-    for i, part in enumerate(parts):
-        name = part["part"] if len(task.inputs) == 1 else f"{part['part']}@{i:05d}"
-        old = [f for p in previous if overlap(p["part"], part["part"]) for f in (p["file"], p.get("rejects")) if f]
-        work.append(work_for(task, bench, "map", name, [part["file"]], rows=part["rows"], previous=old))
+    for part in parts:
+        old = [f for p in previous.overlapping(part["part"]) for f in (p["file"], p.get("rejects")) if f]
+        work.append(work_for(task, bench, "map", _named(task, part), [part["file"]], rows=part["rows"], previous=old))
     return perform(task, bench, within_budget(task, bench, work))
+
+
+def _named(task: Task, part: Mapping[str, Any]) -> str:
+    """The name of what is made of a part, of whichever of several inputs."""
+    return str(part["part"]) if len(task.inputs) == 1 else f"{part['part']}@{part['input']}"
 
 
 def within_budget(task: Task, bench: Bench, work: list[Work]) -> list[Work]:
@@ -182,6 +209,11 @@ def within_budget(task: Task, bench: Bench, work: list[Work]) -> list[Work]:
         bench.max_calls -= cost
         kept.append(item)
     if len(kept) < len(work):
+        if all(item.name in done for item in kept):
+            raise InputError(
+                f"{task.name}: --max-calls is below the {work[len(kept)].rows * a_row} calls of the next part;"
+                " give that many, or smaller parts by more --buckets"
+            )
         perform(task, bench, kept)
         bench.limited = True
         raise StepFailed(f"{task.name}: --max-calls is spent, {len(kept)} of {len(work)} parts are made; run again to go on")
@@ -227,7 +259,7 @@ def _cross(task: Task, bench: Bench) -> list[dict[str, Any]]:
     merges = []
     for i, part in enumerate(left):
         partials = [r["file"] for r in found[i * len(ranges) : (i + 1) * len(ranges)]]
-        merges.append(work_for(task, bench, "merge", part["part"], [part["file"], *partials], rows=part["rows"]))
+        merges.append(work_for(task, bench, "merge", _named(task, part), [part["file"], *partials], rows=part["rows"]))
     return found + perform(task, bench, merges)
 
 

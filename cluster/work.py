@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import Any, Literal
 
+import pyarrow as pa
+
 from cluster.journal import FileJournal
 from cluster.store import Store, reason
 from operators.contract import ContractError, EngineDead, InputError, Operator, Params
@@ -43,6 +45,7 @@ class Work:
     previous: list[str] = field(default_factory=list)  # parts of an earlier set of the same recipe
     against: list[str] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)  # folders of the user's own operators
+    columns: list[str] = field(default_factory=list)  # to read, in this order; empty: as the file has them
     rows: int = 0  # about how many; for progress
     at_once: int = 1  # parts that a worker may hold, where a model's engine is kept full by several
     gpus: float = 0  # that a worker's models need
@@ -146,12 +149,13 @@ def execute(work: Work, node: str = "") -> Report:
     for path in work.paths:
         if path not in sys.path:
             sys.path.append(path)
-    tried = [n for n in store.names(f"{work.home}/attempts") if n.startswith(f"{work.name}.{work.run}-")]
-    died = [n for n in tried if _counts(store.read_json(f"{work.home}/attempts/{n}"), node)]
+    folder = f"{work.home}/attempts/{work.name}"  # one a part: what all parts tried would be read by each
+    tried = [n for n in store.names(folder) if n.startswith(f"{work.run}-")]
+    died = [n for n in tried if _counts(store.read_json(f"{folder}/{n}"), node)]
     if len(died) >= ATTEMPTS:
         return Report(work.name, "died", message=f"its process died {len(died)} times")
     attempt = f"{work.run}-{len(tried)}"
-    store.write_json(f"{work.home}/attempts/{work.name}.{attempt}.json", {"host": socket.gethostname(), "node": node})
+    store.write_json(f"{folder}/{attempt}.json", {"host": socket.gethostname(), "node": node})
     try:
         started = time.monotonic()
         job = Job(work, attempt)
@@ -173,6 +177,10 @@ def execute(work: Work, node: str = "") -> Report:
         return Report(work.name, "error", message=str(error))
     except OSError as error:
         return Report(work.name, "input", message=f"store {store.uri}: {reason(error)}")
+    except pa.ArrowInvalid as error:
+        if "overflow" not in str(error):
+            return Report(work.name, "error", message=f"ArrowInvalid: {error}")
+        return Report(work.name, "input", message="a column of this part holds more than 2 GiB of text; run with more --buckets")
     except Exception as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
         at = f"{os.path.basename(where.filename)}:{where.lineno}"

@@ -63,7 +63,7 @@ def parse_line(answer: str) -> str:
         return ""
     first = lines[0].strip()
     listed = len(lines) > 1 and _NUMBER.match(first) and _NUMBER.match(lines[1])  # "1. FC Köln" alone is no list
-    return unquoted((_NUMBER if listed else _BULLET).sub("", first, count=1))
+    return unquoted(_bare(first, _NUMBER if listed else _BULLET))
 
 
 def parse_lines(answer: str) -> list[str]:
@@ -76,7 +76,7 @@ def parse_lines(answer: str) -> list[str]:
     marked = next((m for m in (_NUMBER, _BULLET) if sum(bool(m.match(line)) for line in lines) > (len(lines) == 2)), None)
     if marked is None:
         lines = lines[1:] if len(lines) > 1 and lines[0].endswith((":", "：")) else lines
-        return [line for x in lines if (line := unquoted(_BULLET.sub("", x, count=1)))]
+        return [line for x in lines if (line := unquoted(_bare(x, _BULLET)))]
     items: list[str] = []
     deepest = min(len(m[1]) for line in lines if (m := marked.match(line)))
     for line in lines:
@@ -84,8 +84,13 @@ def parse_lines(answer: str) -> list[str]:
         if match and len(match[1]) == deepest:
             items.append(line[match.end() :])
         elif items and len(line) - len(line.lstrip()) > deepest:  # the item goes on
-            items[-1] += " " + _BULLET.sub("", line, count=1).strip()
+            items[-1] += " " + _bare(line, _BULLET).strip()
     return [line for item in items if (line := unquoted(item))]
+
+
+def _bare(line: str, mark: re.Pattern[str]) -> str:
+    match = mark.match(line)
+    return line[match.end() :] if match else line
 
 
 def unquoted(line: str) -> str:

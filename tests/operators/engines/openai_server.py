@@ -15,7 +15,7 @@ from email.utils import formatdate
 from typing import Any
 
 ACTS = ("ok", "429", "429date", "429spent", "500", "503", "408", "404", "401", "403", "hang", "cut", "close", "truncated", "empty", "html", "garbage",
-        "context", "unsafe", "refusal", "filter", "schema", "400", "400model", "abort", "rename", "die", "moved")  # fmt: skip
+        "context", "unsafe", "refusal", "filter", "schema", "400", "400model", "abort", "rename", "die", "moved", "slow")  # fmt: skip
 _ERRORS = {
     "429": (429, "Rate limit reached"), "429date": (429, "Rate limit reached"), "429spent": (429, "insufficient_quota: You exceeded your current quota"),
     "500": (500, "Internal error"), "503": (503, "Overloaded"), "408": (408, "Request timeout"), "404": (404, "The model `m` does not exist."),
@@ -176,6 +176,9 @@ class _Connection(asyncio.Protocol):
             return self.send(status, {"error": {"message": words.replace("{key}", key)}}, after=after)
         if act == "ok":
             return self.answered(text, whole)
+        if act == "slow":
+            self.server.loop.call_later(float(amount or 1), self.answered, text, whole)
+            return None
         if act == "hang":
             return None
         if act == "die":
@@ -193,7 +196,7 @@ class _Connection(asyncio.Protocol):
             return self.send(200, {"choices": [{**choice, "message": {"content": None, "refusal": "I cannot help with that"}}]})
         if act == "abort":
             return self.send(200, {"choices": [{**choice, "finish_reason": "abort"}]})
-        replies = {"truncated": json.dumps(whole)[:-9], "empty": {**whole, "choices": []}, "garbage": f"\x00\xff garbage {key}", "html": "<html>502</html>"}
+        replies = {"truncated": json.dumps(whole)[:-9], "empty": {**whole, "choices": []}, "garbage": f"\x00\xff garbage {key}", "html": json.dumps(whole).replace("index", "x")}
         return self.send(200, replies[act], "text/html" if act == "html" else "application/json")
 
     def answered(self, text: str, whole: dict[str, Any]) -> None:

@@ -1,0 +1,41 @@
+"""List the texts of rows that carry several, one a row, as passages: what an LLM wrote becomes a corpus.
+
+Written positives and negatives (E5-mistral, arXiv:2401.00368) are then indexed and searched as any passages are.
+"""
+
+import pyarrow as pa
+from pydantic import Field
+
+from operators import columns
+from operators.contract import Columns, Example, Params, operator, row_id, text
+
+
+class ListTexts(Params):
+    """The columns of the texts."""
+
+    columns: tuple[str, ...] = Field(default=("passage", "negative"), min_length=1, description="text columns; each gives a row")
+
+
+def _reads(p: ListTexts) -> Columns:
+    return dict.fromkeys(p.columns, text)
+
+
+@operator(
+    "map", version="1", reads=_reads, writes={"passage_id": row_id, "title": text, "passage": text}, rows="many", closed=True,
+)  # fmt: skip
+def list_texts(table: pa.Table, p: ListTexts) -> pa.Table:
+    """N rows of C columns in, N × C passages out, without titles."""
+    told = [table[name].to_pylist() for name in p.columns]
+    said = [value for row in zip(*told, strict=True) for value in row]
+    wide = columns.repeat(table.select([c for c in table.column_names if c == "_row"]), len(p.columns))
+    titles = [""] * len(said)
+    made = {"passage_id": columns.content_ids(titles, said), "title": pa.array(titles, text), "passage": pa.array(said, text)}
+    for name, values in made.items():
+        wide = wide.append_column(name, values)
+    return wide
+
+
+def example() -> Example:
+    """Two rows of two texts."""
+    rows = {"passage": pa.array(["Iron rusts.", "Owls hunt."], text), "negative": pa.array(["Copper shines.", "Owls rest."], text)}
+    return Example(pa.table(rows), ListTexts())
