@@ -19,9 +19,9 @@ class GateByTeacher(Params):
 
     top_k: int = Field(default=1, ge=1, description="the rank of the source passage, at most")
     min_candidates: int = Field(default=20, ge=1, description="texts that the teacher scored, the source passage among them")
-    percentile: int = Field(default=25, ge=0, le=100, description="of all scores of its group: a source passage below it is dropped")
+    percentile: int = Field(default=25, ge=0, le=100, description="of all scores of its group: below it is dropped")
     by: str = Field(default="query_type", description="as of the step that counted the scores")
-    normalise: bool = Field(default=False, description="spread the scores: the 1st percentile becomes 0, the 99th 1, what lies outside is clipped")
+    normalise: bool = Field(default=False, description="spread the scores: the 1st percentile becomes 0, the 99th 1; clipped")
 
 
 def _reads(p: GateByTeacher) -> Columns:

@@ -37,5 +37,5 @@ def list_texts(table: pa.Table, p: ListTexts) -> pa.Table:
 
 def example() -> Example:
     """Two rows of two texts."""
-    rows = {"passage": pa.array(["Iron rusts.", "Owls hunt."], text), "negative": pa.array(["Copper shines.", "Owls rest."], text)}
-    return Example(pa.table(rows), ListTexts())
+    said = {"passage": ["Iron rusts.", "Owls hunt."], "negative": ["Copper shines.", "Owls rest."]}
+    return Example(pa.table({name: pa.array(values, text) for name, values in said.items()}), ListTexts())

@@ -57,12 +57,21 @@ def entities(given: str, p: MeasureEntities) -> list[str]:
     found: list[str] = []
     for kind in p.kinds:
         if kind == "names":
-            found += [m[0] for m in _NAME.finditer(given) if m.start() and given[: m.start()].rstrip()[-1:] not in ".!?:\n"]
+            found += _names(given)
         elif kind == "values":
             found += [v for m in _FIELD.finditer(given) if len((v := m["value"].strip()).split()) <= p.max_words]
         else:
             found += [m[0] for m in {"numbers": _NUMBER, "links": _LINK, "code": _CODE}[kind].finditer(given)]
     return list(dict.fromkeys(e for e in found if e))
+
+
+def _names(given: str) -> list[str]:
+    """Runs of words with a capital; the word that begins a sentence has one whatever it is."""
+    found = []
+    for match in _NAME.finditer(given):
+        first = given[: match.start()].rstrip()[-1:] in ("", ".", "!", "?", ":")
+        found.append(match[0].partition(" ")[2] if first and "_" not in match[0] else match[0])
+    return found
 
 
 def stands_in(entity: str, said: str) -> bool:

@@ -14,7 +14,7 @@ from operators.contract import Example, Outcome, Params, operator, reject, row_i
 class SplitRows(Params):
     """The shares, and which side passes on."""
 
-    shares: dict[str, float] = Field(default={"train": 0.9, "dev": 0.1}, min_length=1, description="name of a side: its share of the ids")
+    shares: dict[str, float] = Field(default={"train": 0.9, "dev": 0.1}, min_length=1, description="side: its share of the ids")
     keep: tuple[str, ...] = Field(default=(), description="the sides that pass on, the others are rejects; all where not said")
     key: str = Field(default="passage_id", min_length=1, description="the id that stays on one side")
     seed: int = 42

@@ -21,10 +21,10 @@ class WrittenPairs(Params):
     """Which columns hold what was written, and what the rows are said to be."""
 
     negative: str = Field(default="negative", description="the column of the written negative; empty: none was written")
-    into: Literal["negative_ids", "candidate_ids"] = Field(default="negative_ids", description="candidate_ids: for a teacher to judge")
+    into: Literal["negative_ids", "candidate_ids"] = Field(default="negative_ids", description="candidate_ids: to be scored")
     source: str = Field(default="written", min_length=1, description="the source that the rows get")
     licence: str = Field(default="", description="the licence that the rows get")
-    prompts: list[Annotated[Template, _NAMED]] = Field(default=[], description="the prompts that asked: copies of their examples are rejected")
+    prompts: list[Annotated[Template, _NAMED]] = Field(default=[], description="that asked: repeats of their examples are rejected")
 
 
 def _reads(p: WrittenPairs) -> Columns:

@@ -14,7 +14,7 @@ def test_a_paraphrase_is_near_with_few_common_words_a_copy_has_all_another_text_
     assert copy > 0.999
     assert copy > paraphrase > 0.5 > 0.3 > other
     assert out["overlap"].to_pylist()[1] == 1
-    assert out["overlap"].to_pylist()[0] == 0
+    assert out["overlap"].to_pylist()[0] == 0.25  # "iron"
 
 
 @given(st.lists(st.sampled_from("abc"), max_size=8), st.lists(st.sampled_from("abcd"), max_size=8))
