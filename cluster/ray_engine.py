@@ -4,10 +4,11 @@ Rows never enter Ray's object store: tables pass between steps as files, so a lo
 Only this module and its neighbours in ``cluster/`` import ray, and only when they are asked for.
 """
 
+import asyncio
 import json
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,14 @@ class Actor:
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Do one item."""
         return do(row)
+
+
+class Holding:
+    """Lives for a step and holds several items at once; only of asynchronous classes does Ray Data ask that."""
+
+    async def __call__(self, batch: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        """Do a batch of one item, in a thread."""
+        yield await asyncio.to_thread(lambda: {"report": [do({"work": str(batch["work"][0])})["report"]]})
 
 
 class RayEngine:
@@ -83,10 +92,11 @@ class RayEngine:
         items = ray.data.from_items([{"work": encode(w)} for w in work], override_num_blocks=len(work))
         gpus = max(needs.gpus, work[0].gpus)
         room: dict[str, Any] = {"num_gpus": gpus} if gpus else {"num_cpus": needs.cpus}
-        if work[0].at_once > 1:
-            room["max_concurrency"] = work[0].at_once
         pool = (1, min(self.workers, len(work)))
-        done = items.map(Actor, concurrency=pool, **room)
+        if work[0].at_once > 1:
+            done = items.map_batches(Holding, batch_size=1, concurrency=pool, max_concurrency=work[0].at_once, **room)
+        else:
+            done = items.map(Actor, concurrency=pool, **room)
         for row in done.iter_rows():
             yield Report(**json.loads(row["report"]))
 

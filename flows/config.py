@@ -74,16 +74,16 @@ def read_yaml(path: Path) -> Any:
 
 
 def find_flow(name: str) -> Path:
-    """A flow's file: a path, or the name of a shipped one."""
-    shipped = CONFIGS / "flows" / f"{name}.yaml"
+    """A flow's file: a path, or the name of a shipped flow, then of a recipe."""
     path = Path(name)
     if path.exists() or path.suffix in (".yaml", ".yml") or "/" in name:
         if not path.exists():
             raise InputError(f"{name}: no such file")
         return path.resolve()
-    if not shipped.exists():
-        raise InputError(f"{name}: no such flow{did_you_mean(name, (p.stem for p in shipped.parent.glob('*.yaml')))}")
-    return shipped
+    shipped = {p.stem: p for folder in ("recipes", "flows") for p in sorted((CONFIGS / folder).glob("*.yaml"))}
+    if name not in shipped:
+        raise InputError(f"{name}: no such flow{did_you_mean(name, shipped)}")
+    return shipped[name]
 
 
 def read_config(path: Path, changes: Sequence[str] = ()) -> FlowConfig:

@@ -15,7 +15,7 @@ from operators.columns import normalise
 NO_JSON, NOT_SCHEMA, CUT_OFF = "no JSON in the answer", "answer does not follow the schema", "answer cut off"
 TOO_LONG, TOO_DEEP = "answer too long", "answer nested too deeply"
 LIMIT, DEPTH = 1_000_000, 64  # characters; brackets within brackets. 64 is far below what a stack bears
-MENDED = 20_000_000  # characters × signs of a piece that is mended: json-repair took 33 s for 20 kB of :"a":
+LONGEST, MENDED = 100_000, 20_000_000  # characters of a piece that is mended, and × its signs: 20 kB of :"a": took 33 s
 KEPT = 0.9  # share of a piece's letters that must be in what it was mended to
 _MOST = 64  # pieces that are mended
 _UNCLOSED = 8  # brackets of prose that never close: each costs a look at the rest of the answer
@@ -33,10 +33,11 @@ Parsed = tuple[Any, bool, str]  # value, whether it was repaired, why there is n
 
 
 def spoken(answer: str) -> str:
-    """The answer without a reasoning model's thoughts, without half characters, stripped."""
+    """The answer without a reasoning model's thoughts, without half characters and blank lines around it."""
     if answer.lstrip().startswith("<think>") and "</think>" not in answer:
         return ""
-    return whole_characters(answer.rsplit("</think>", 1)[-1]).strip("\ufeff \t\r\n")
+    said = whole_characters(answer.rsplit("</think>", 1)[-1]).lstrip("\ufeff").rstrip()
+    return said[said[: len(said) - len(said.lstrip())].rfind("\n") + 1 :]  # the first line keeps its indent: lists need it
 
 
 def whole_characters(answer: str) -> str:
@@ -240,7 +241,7 @@ def _no_number(name: str) -> Any:
 
 def _repaired(span: str) -> tuple[Any, bool]:
     value, _ = _loaded(span, False)
-    if value is None and len(span) * len(_SIGNS.findall(span)) <= MENDED:
+    if value is None and len(span) <= LONGEST and len(span) * len(_SIGNS.findall(span)) <= MENDED:
         from json_repair import loads
 
         try:

@@ -23,9 +23,7 @@ def _reads(p: WrittenNegatives) -> Columns:
     return {"query_id": row_id, "positive_ids": ids, "passage_id": row_id, "passage": text, p.failure_mode: text}
 
 
-@operator(
-    "group", version="1", key="query_id", rows="fewer", reads=_reads, writes={"candidate_ids": ids, "failure_modes": texts}
-)
+@operator("group", version="1", key="query_id", rows="fewer", reads=_reads, writes={"candidate_ids": ids, "failure_modes": texts})
 def written_negatives(table: pa.Table, p: WrittenNegatives) -> Outcome:
     """Rows of written passages → one row a query with ``candidate_ids``, in the order of their ids."""
     queries, modes = table["query_id"].to_pylist(), table[p.failure_mode].to_pylist()

@@ -24,7 +24,7 @@ class WrittenPairs(Params):
     into: Literal["negative_ids", "candidate_ids"] = Field(default="negative_ids", description="candidate_ids: to be scored")
     source: str = Field(default="written", min_length=1, description="the source that the rows get")
     licence: str = Field(default="", description="the licence that the rows get")
-    prompts: list[Annotated[Template, _NAMED]] = Field(default=[], description="that asked: repeats of their examples are rejected")
+    prompts: list[Annotated[Template, _NAMED]] = Field(default=[], description="repeats of their few-shots are rejected")
 
 
 def _reads(p: WrittenPairs) -> Columns:

@@ -70,7 +70,7 @@ class Ledger:
         found = self._llm.likelihood([prompts[i] for i in asked], [answers[i] for i in asked]) if asked else np.empty(0, np.float32)
         out = np.array([float(a.text) if a is not None else np.nan for a in kept], np.float32)
         out[asked] = found
-        for i in asked:
+        for i in (i for i in asked if np.isfinite(out[i])):
             self._journal.put(keys[i], "", Answer(repr(float(out[i]))))
         self._count([Answer("")] * len(asked), len(keys) - len(asked))
         return out

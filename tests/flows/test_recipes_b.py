@@ -20,12 +20,26 @@ NAMES = (
     "long_documents", "label_clusters", "inpars",
 )  # fmt: skip
 TABLES = {"enrich", "label_clusters"}  # enrich only: they end in a table
-PROMPTS = ("contrast", "paraphrase", "granularity", "enrich", "abstract", "verbalise", "translate", "labels", "inpars", "long_documents")
+PROMPTS = (
+    "contrast",
+    "paraphrase",
+    "granularity",
+    "enrich",
+    "abstract",
+    "verbalise",
+    "translate",
+    "labels",
+    "inpars",
+    "long_documents",
+)
 PAIRS = [
     ("why does iron rust", "Iron rusts because water and oxygen react with its surface and form flakes of iron oxide."),
     ("how do owls find mice in snow", "Barn owls hear a mouse below the snow, since their ears stand at different heights."),
     ("moka pot coffee tastes bitter", "If the flame is too high the water rushes through the grounds and the cup tastes bitter."),
-    ("full backup after the index was lost", "With the flag --full all blocks are sent again, which is needed after losing the index."),
+    (
+        "full backup after the index was lost",
+        "With the flag --full all blocks are sent again, which is needed after losing the index.",
+    ),
 ]
 
 
@@ -52,14 +66,20 @@ def test_every_prompt_is_a_template(folder: str) -> None:
 def ran(tmp_path: Path, name: str, sets: list[str]):
     engine = LocalEngine(0)
     try:
-        return Store(str(tmp_path / "store")), run(load(CONFIGS / "recipes" / f"{name}.yaml", sets), Bench(Store(str(tmp_path / "store")), engine, 2))
+        return Store(str(tmp_path / "store")), run(
+            load(CONFIGS / "recipes" / f"{name}.yaml", sets), Bench(Store(str(tmp_path / "store")), engine, 2)
+        )
     finally:
         engine.close()
 
 
 @pytest.mark.slow
 def test_records_become_pairs_of_structure_and_sentence_that_lose_no_number(tmp_path: Path) -> None:
-    records = [{"river": "Rhine", "length in km": 1230}, {"river": "Elbe", "length in km": 1094}, {"tower": "Eiffel Tower", "built": 1889}]
+    records = [
+        {"river": "Rhine", "length in km": 1230},
+        {"river": "Elbe", "length in km": 1094},
+        {"tower": "Eiffel Tower", "built": 1889},
+    ]
     (tmp_path / "r.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
     sets = [f"records.path={tmp_path / 'r.jsonl'}", "records.format=auto", "chosen.share=1", "centroids.clusters=1"]
     store, done = ran(tmp_path, "verbalise", sets)

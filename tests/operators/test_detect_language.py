@@ -6,7 +6,11 @@ from operators.contract import apply, text
 from operators.detect_language import DetectLanguage, detect_language, example
 
 SAID = {
-    "de": ["Der Hund schläft unter dem Tisch.", "Wir fahren morgen mit dem Zug nach Hause.", "Das Wetter war gestern sehr schön."],
+    "de": [
+        "Der Hund schläft unter dem Tisch.",
+        "Wir fahren morgen mit dem Zug nach Hause.",
+        "Das Wetter war gestern sehr schön.",
+    ],
     "fr": ["Le chien dort sous la table.", "Nous rentrons demain en train à la maison.", "Le temps était très beau hier."],
     "en": ["The dog sleeps under the table.", "We go home by train tomorrow.", "The weather was very nice yesterday."],
     "nl": ["De hond slaapt onder de tafel.", "Wij gaan morgen met de trein naar huis.", "Het weer was gisteren erg mooi."],

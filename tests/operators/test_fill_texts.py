@@ -31,7 +31,9 @@ def test_the_positive_is_the_passage_as_filled() -> None:
 
 
 def test_without_identify_an_id_stays_that_of_the_original() -> None:
-    table = pa.table({"passage_id": pa.array([b"i" * 16], pa.binary(16)), "passage": pa.array(["p"], text), "more": pa.array(["m"], text)})
+    table = pa.table(
+        {"passage_id": pa.array([b"i" * 16], pa.binary(16)), "passage": pa.array(["p"], text), "more": pa.array(["m"], text)}
+    )
     row = apply(fill_texts, table, FillTexts(texts={"passage": "{passage} {more}"}, positive=True)).table.to_pylist()[0]
     assert (row["passage"], row["passage_id"], row["positive_ids"]) == ("p m", b"i" * 16, [b"i" * 16])
 

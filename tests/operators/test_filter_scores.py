@@ -33,7 +33,9 @@ def test_a_row_is_rejected_by_the_first_limit_that_it_breaks_with_its_score() ->
     assert [(r["reason"], r["value"]) for r in rejects] == [("a too low", "0.1"), ("b too high", "0.9"), ("a too low", "nan")]
 
 
-@pytest.mark.parametrize(("given_", "said"), [({}, "give at_least or at_most"), ({"at_least": {"a": 1}, "at_most": {"a": 0}}, "above at_most.a")])
+@pytest.mark.parametrize(
+    ("given_", "said"), [({}, "give at_least or at_most"), ({"at_least": {"a": 1}, "at_most": {"a": 0}}, "above at_most.a")]
+)
 def test_limits_that_do_nothing_or_leave_nothing_are_refused(given_: dict[str, dict[str, float]], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         FilterScores(**given_)

@@ -19,7 +19,11 @@ def test_lengths_are_as_asked_and_the_answer_stands_in_the_passage_once() -> Non
         passage, query, length = str(row["passage"]), str(row["query"]), row["length_bucket"]
         assert isinstance(length, int)
         assert abs(len(passage.split()) - length * 3 / 4) <= 1
-        who = query.removeprefix("What is the pass key of ").rstrip("?") if row["query_type"] == "passkey" else query.split(" the ", 1)[1].split(",")[0]
+        who = (
+            query.removeprefix("What is the pass key of ").rstrip("?")
+            if row["query_type"] == "passkey"
+            else query.split(" the ", 1)[1].split(",")[0]
+        )
         assert passage.count(who) == 1
         assert row["positive_ids"] == [row["passage_id"]]
 

@@ -17,7 +17,9 @@ def test_a_query_that_fits_is_likelier_than_one_that_does_not() -> None:
 def test_what_a_prompt_answered_greedily_is_likelier_than_anothers_answer() -> None:
     case = example()
     prompt = case.params.prompt
-    asked = AskLlm(prompt=prompt, writes={"answer": "query"}, row="passage_id", max_tokens=16, temperature=0, constant={"instruction": ""})
+    asked = AskLlm(
+        prompt=prompt, writes={"answer": "query"}, row="passage_id", max_tokens=16, temperature=0, constant={"instruction": ""}
+    )
     own = apply(ask_llm, case.table.slice(0, 1), asked, **case.used).table
     first = apply(score_likelihood, own, ScoreLikelihood(prompt=prompt), **case.used).table["likelihood"][0].as_py()
     others = apply(score_likelihood, case.table, ScoreLikelihood(prompt=prompt), **case.used).table["likelihood"].to_pylist()

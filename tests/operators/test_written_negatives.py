@@ -11,7 +11,9 @@ def test_candidates_and_their_flaws_are_gathered_by_query() -> None:
     case = example()
     outcome = apply(written_negatives, case.table, case.params)
     row = outcome.table.to_pylist()[0]
-    expected = dict(sorted({content_id("", "Iron never rusts."): "negation", content_id("", "Copper rusts in rain."): "wrong entity"}.items()))
+    expected = dict(
+        sorted({content_id("", "Iron never rusts."): "negation", content_id("", "Copper rusts in rain."): "wrong entity"}.items())
+    )
     assert len(outcome.table) == 1
     assert dict(zip(row["candidate_ids"], row["failure_modes"], strict=True)) == expected
     assert row["candidate_ids"] == list(expected)
