@@ -10,7 +10,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from cluster.code import code_of
 from cluster.engine import Engine
+from cluster.limits import over_limit
 from cluster.parts import Spans, order
 from cluster.store import Store
 from cluster.work import Kind, Report, Work
@@ -275,13 +277,9 @@ def finish(task: Task, bench: Bench, records: list[dict[str, Any]], started: flo
     for record in {id(r): r for r in [*made, *entry]}.values():
         for cause, count in record["rejected"].items():
             rejected[cause] = rejected.get(cause, 0) + count
-    rows_in, lost = sum(r["rows_in"] for r in entry), sum(rejected.values())
-    if rows_in >= 20 and lost > task.max_rejected * rows_in:
-        most = ", ".join(f"{v} {k}" for k, v in sorted(rejected.items(), key=lambda x: -x[1])[:4])
-        raise StepFailed(
-            f"{task.name}: {lost} of {rows_in} rows were rejected ({most}), more than max_rejected"
-            f" {task.max_rejected:g} allows; look with `pithead show {task.name} --rejects`, or set max_rejected in the step"
-        )
+    rows_in = sum(r["rows_in"] for r in entry)
+    if fault := over_limit(task.name, rows_in, rejected, task.max_rejected):
+        raise StepFailed(fault)
     kept = ("part", "file", "rows", "sha256", "rejects", "rejects_sha256", "files")
     parts = [{k: r[k] for k in kept if k in r} for r in made]
     if task.op.shape == "source":
@@ -315,6 +313,7 @@ def provenance(task: Task, records: list[dict[str, Any]], started: float) -> dic
         "work_seconds": round(sum(r.get("seconds", 0) for r in records), 3),
         "counters": total, "reused": sum(r.get("reused", 0) for r in records),
         "params": json.loads(task.params.model_dump_json()), "using": dict(task.using),
+        "code": code_of(task.op),
     }  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """The data card of a set: what it holds, from what, by which models and prompts, what was dropped."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from flows.flow import Flow
@@ -12,14 +13,15 @@ def card(flow: Flow, planned: Sequence[Planned], content: dict[str, Any], licenc
     lines = [
         "---", "configs:", "- config_name: default", "  data_files: train-*.parquet", "task_categories:",
         "- sentence-similarity", "tags:", "- pithead", "---", "", f"# {flow.name}", "",
-        f"{content['rows']} training rows in {len(content['shards'])} shards, in batch order. Made by Pithead.", "",
+        f"{content['rows']} training rows in {len(content['shards'])} shards, in batch order. Made by Pithead.",
+        *([f"A sample: made of the {content['sample']} rows of the first input with the smallest ids."] if "sample" in content else []), "",
         "```python", 'datasets.load_dataset("parquet", data_files="train-*.parquet")', "```", "", "## Columns", "",
         "| column | type |", "|---|---|",
     ]  # fmt: skip
     lines += [f"| `{name}` | {kind} |" for name, kind in content["schema"]]
     lines += ["", "## Licence of the input", "", "; ".join(licences) or "None was stated: give `licence:` to the reader.", ""]
     lines += ["## Models", ""]
-    models = {(k, m.model, m.revision, m.dtype) for p in planned for k, m in p.step.models.items()}
+    models = {(k, _name(m), m.revision, m.dtype) for p in planned for k, m in p.step.models.items()}
     lines += [f"- {kind}: {model} {revision} ({dtype})" for kind, model, revision, dtype in sorted(models)] or ["None."]
     lines += ["", "## Prompts", ""]
     prompts = {name: p for step in planned for name, p in (getattr(step.step.params, "prompts", None) or {}).items()}
@@ -31,3 +33,8 @@ def card(flow: Flow, planned: Sequence[Planned], content: dict[str, Any], licenc
         reasons = ", ".join(f"{n} {r}" for r, n in sorted(f["rejected"].items(), key=lambda x: (-x[1], x[0])))
         lines.append(f"| {f['step']} | {f['rows_in']} | {f['rows_out']} | {reasons or '-'} |")
     return "\n".join(lines) + "\n"
+
+
+def _name(model: Any) -> str:
+    """A local model by its folder's name and its content: where it lies is nobody's matter."""
+    return f"{Path(model.model).name} (sha256:{model.digest})" if model.digest else str(model.model)

@@ -5,6 +5,7 @@ Exit status: 0 done, 1 a step failed, 2 input refused, 3 interrupted or budget s
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -32,22 +33,25 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("--buckets", type=int, help="parts a step is cut into; never changes the set (default: by size)")
         sub.add_argument("--address", default="", help="of a running Ray cluster")
 
+    def sample(sub: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        sub.add_argument("--sample", type=int, metavar="N", help="only the N rows of the first input with the smallest ids")
+        return sub
+
     for name, text in (("run", "run what is missing of a flow"), ("refresh", "plan, run, verify, publish, move `latest`")):
         sub = verb(name, text)
-        engine(sub)
-        sub.add_argument("--sample", type=int, metavar="N", help="only the N rows of the first input with the smallest ids")
+        engine(sample(sub))
         sub.add_argument("--until", metavar="STEP", help="stop behind this step")
         sub.add_argument("--max-calls", type=int, metavar="N", help="stop before more LLM calls than this (exit status 3)")
-    verb("plan", "what is stored, what would run, how many model calls").add_argument("--sample", type=int, metavar="N")
-    sub = verb("try", "run one step on a few stored rows and show it")
+    sample(verb("plan", "what is stored, what would run, how many model calls"))
+    sub = sample(verb("try", "run one step on a few stored rows and show it"))
     sub.add_argument("step")
     sub.add_argument("--rows", type=int, default=5)
-    sub = verb("show", "rows or rejects of a stored step; a row's way back to its file")
+    sub = sample(verb("show", "rows or rejects of a stored step; a row's way back to its file"))
     sub.add_argument("step")
     sub.add_argument("--rejects", action="store_true")
     sub.add_argument("--rows", type=int, default=3)
     sub.add_argument("--row", metavar="ID", help="walk this id back through the steps")
-    verb("verify", "check every stored part and published shard against its checksum")
+    sample(verb("verify", "check every stored part and published shard against its checksum"))
     sub = verb("submit", "run a flow as a job of a Ray cluster")
     engine(sub)
     sub.add_argument("--wait", action="store_true", help="follow the log; exit with the flow's status")
@@ -66,6 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from operators.contract import ContractError, InputError
 
     try:
+        verbs.check_numbers(args)
         return int(getattr(verbs, f"do_{args.verb}")(args))
     except InputError as error:
         return _fail(args, 2, str(error))
@@ -78,6 +83,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(args, 3 if "--max-calls" in str(error) else 1, str(error))
     except KeyboardInterrupt:
         return _fail(args, 3, "interrupted; the same command goes on from here")
+    except Exception as error:
+        if os.environ.get("PITHEAD_DEBUG"):
+            raise
+        return _fail(args, 1, _unforeseen(error))
+
+
+def _unforeseen(error: Exception) -> str:
+    import traceback
+
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    words = " ".join(str(error).split())[:300]
+    return (
+        f"{type(error).__name__} at {os.path.basename(last.filename)}:{last.lineno}: {words}; nobody foresaw this:"
+        " PITHEAD_DEBUG=1 shows where it comes from"
+    )
 
 
 def _fail(args: argparse.Namespace, status: int, message: str) -> int:

@@ -49,7 +49,9 @@ class _Loader(yaml.SafeLoader):
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen = set()
     for key, _ in node.value:
-        name = loader.construct_object(key)  # type: ignore[no-untyped-call]
+        name = loader.construct_object(key, deep=True)  # type: ignore[no-untyped-call]
+        if not isinstance(key, yaml.ScalarNode):
+            raise yaml.constructor.ConstructorError(None, None, "a key is a word, not a list or a mapping", key.start_mark)
         if name in seen:
             raise yaml.constructor.ConstructorError(None, None, f"the key {name!r} is there twice", key.start_mark)
         seen.add(name)
@@ -70,7 +72,15 @@ def read_yaml(path: Path) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
-        raise InputError(f"{path}{line}: not YAML: {getattr(error, 'problem', error)}") from error
+        raise InputError(f"{path}{line}: not YAML: {_said(error)}") from error
+    except ValueError as error:  # such as the date 2024-13-01
+        raise InputError(f"{path}: not YAML: {error}") from error
+    except RecursionError as error:
+        raise InputError(f"{path}: not YAML: it is nested too deeply") from error
+
+
+def _said(error: Exception) -> str:
+    return str(getattr(error, "problem", None) or " ".join(str(error).split()))
 
 
 def find_flow(name: str) -> Path:
@@ -119,7 +129,10 @@ def _set(raw: dict[str, Any], change: str, path: Path) -> None:
         node = node.setdefault(name, {})
         if not isinstance(node, dict):
             raise InputError(f"--set {key}: {name} is a value, not a mapping")
-    node[last] = yaml.safe_load(value)
+    try:
+        node[last] = yaml.load(value, Loader=_Loader)  # a SafeLoader
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InputError(f"--set {change}: the value is not YAML: {_said(error)}; put double quotes around it") from error
 
 
 _STEP_KEYS = {f.alias or n for n, f in StepConfig.model_fields.items()}

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,11 +11,14 @@ from typing import Any
 import pyarrow as pa
 from pydantic import ValidationError
 
+from cluster.code import code_of
 from flows.config import CONFIGS, ROOT, StepConfig, read_config
 from flows.faults import FlowError, did_you_mean, sentences
 from flows.fingerprint import fingerprint
 from flows.lookup import find_operator, read_models, resolve
 from operators.contract import InputError, Operator, Params
+from operators.engines.weights import digest_of
+from operators.read_corpus import source_of
 
 
 @dataclass(frozen=True)
@@ -129,6 +133,10 @@ def _params(checks: _Checks, at: str, op: Operator, written: StepConfig) -> Para
         given.setdefault("seed", checks.seed)
     if given.get("path") and isinstance(given["path"], str) and op.shape == "source":
         given["path"] = resolve(given["path"], checks.roots)
+    if isinstance(tokenizer := given.get("tokenizer"), str) and tokenizer and not tokenizer.startswith("package:"):
+        given["tokenizer"] = os.path.abspath(resolve(tokenizer, checks.roots))
+        if not os.path.isfile(given["tokenizer"]):
+            checks.faults.append(f"{at}.with.tokenizer: {tokenizer}: no such file; give a tokenizer.json or package:NAME/FILE")
     try:
         return op.params.model_validate(given, context={"roots": [r / d for r in checks.roots for d in (".", "prompts")]})
     except ValidationError as error:
@@ -191,7 +199,7 @@ def _model(checks: _Checks, at: str, name: str, key: str, kind: str, models: dic
     elif fault := model_fault(entry):
         checks.faults.append(f"{at}: {key}: {fault}")
     else:
-        models[name] = entry
+        models[name] = entry.pinned()
 
 
 def _input_columns(
@@ -240,12 +248,22 @@ def _spaces_above(checks: _Checks, sources: list[str]) -> dict[str, Any]:
 
 def recipe_of(step: Step, prints: Mapping[str, str]) -> str:
     """H(operator, version, params with the prompts' text, models, artifacts that are not named by content)."""
-    params = json.loads(step.params.model_dump_json())
-    if step.op.shape == "source":
-        params.pop("path", None)
+    params = content_params(step)
     artifacts = {
         name: prints[above] for name, above in step.using.items()
         if not getattr(step.op.uses[name], "content_addressed", False)
     }  # fmt: skip
     models = {k: m.identity() for k, m in step.models.items()}
-    return fingerprint(step.spec, step.op.version, params, models, artifacts)
+    # Users do not count versions up, and two projects may call a module alike: their code is their version.
+    own = [] if step.spec.startswith("operators.") else [code_of(step.op)]
+    return fingerprint(step.spec, step.op.version, params, models, artifacts, *own)
+
+
+def content_params(step: Step) -> dict[str, Any]:
+    """The params as a recipe holds them: not where files lie, but the name and the content that they give."""
+    params: dict[str, Any] = json.loads(step.params.model_dump_json())
+    if step.op.shape == "source" and params.pop("path", None) and "source" in params:
+        params["source"] = source_of(step.params)
+    if os.path.isabs(params.get("tokenizer") or ""):
+        params["tokenizer"] = f"sha256:{digest_of(Path(params['tokenizer']))}"
+    return params

@@ -2,7 +2,9 @@
 
 import importlib
 import sys
+import traceback
 from collections.abc import Sequence
+from glob import iglob
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +17,19 @@ from operators.contract import InputError, Operator
 
 def read_models(roots: Sequence[Path]) -> dict[str, Any]:
     """Every entry of models.yaml: the package's, then the user's own over them."""
-    from operators.engines.models import ModelEntry
+    from operators.engines.models import ModelEntry, entry_of
 
     entries: dict[str, Any] = {}
     for root in [*reversed(roots)]:
         file = root / "models.yaml"
         if not file.exists():
             continue
-        for key, value in (read_yaml(file) or {}).items():
+        raw = read_yaml(file) or {}
+        if not isinstance(raw, dict):
+            raise FlowError([f"{file}: it is a {type(raw).__name__}; write one `key: {{kind: …, backend: …}}` a model"])
+        for key, value in raw.items():
             try:
-                entries[key] = ModelEntry.model_validate(value)
+                entries[str(key)] = entry_of(value, root)
             except ValidationError as error:
                 raise FlowError(sentences(error, f"{file}: {key}", ModelEntry.model_fields)) from error
     return entries
@@ -47,13 +52,26 @@ def find_operator(spec: str, roots: Sequence[Path]) -> tuple[str, Operator]:
         full = spec
         sys.path[:] = [*sys.path, *(str(r) for r in roots if str(r) not in sys.path)]
     module, _, function = full.partition(":")
+    if not all(name.isidentifier() for name in [*module.split("."), function]):
+        raise InputError(f"{spec!r} names no operator; write an operator of the package, or module:function")
     try:
         found = getattr(importlib.import_module(module), function, None)
     except ImportError as error:
         raise InputError(f"operator {spec!r} cannot be imported: {error}") from error
+    except (Exception, SystemExit) as error:  # whatever a user's module does when it loads
+        raise InputError(f"operator {spec!r} cannot be imported: {_said(error)}") from error
     if not isinstance(found, Operator):
         raise InputError(f"{spec!r} is not an operator: {module} has no @operator function {function!r}")
     return full, found
+
+
+def _said(error: BaseException) -> str:
+    """The error in one line, with the line of the file that raised it."""
+    if isinstance(error, SyntaxError):
+        return f"{type(error).__name__}: {error.msg} ({error.filename}, line {error.lineno})"
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    words = " ".join(str(error).split())
+    return f"{type(error).__name__}: {words} ({last.filename}, line {last.lineno})"
 
 
 def resolve(path: str, roots: Sequence[Path]) -> str:
@@ -61,6 +79,6 @@ def resolve(path: str, roots: Sequence[Path]) -> str:
     given = Path(path).expanduser()
     for root in [Path("/")] if given.is_absolute() else [roots[0], Path.cwd(), *roots[1:]]:
         found = root / given
-        if found.exists() or any(c in path for c in "*?[") and any(root.glob(path) if root != Path("/") else ()):
+        if found.exists() or any(c in path for c in "*?[") and any(iglob(path, root_dir=root, recursive=True)):
             return str((found.parent / found.read_text().strip()) if found.name == "latest" and found.is_file() else found)
     return str(given if given.is_absolute() else roots[0] / given)

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from cluster.code import moved
 from cluster.run import Task, manifest_of
 from cluster.store import Store
 from flows.fingerprint import fingerprint
@@ -22,11 +23,14 @@ class Planned:
     step: Step
     task: Task
     stored: dict[str, Any] | None  # its manifest
+    moved: bool = False  # stored by other code of the same version
 
 
 def plan(flow: Flow, store: Store, sample: int | None = None) -> list[Planned]:
     """Every step in order. Reads the inputs' files once, for their digests."""
     faults, digests = [], {}
+    if sample and not any(flow.steps[0].name in (*s.sources, s.against) for s in flow.steps):
+        raise InputError(f"--sample {sample}: no step reads {flow.steps[0].name}, the first, whose rows it draws; leave it out")
     for step in flow.steps:
         if step.op.shape == "source" and step.op.items and not step.absent:
             try:
@@ -39,11 +43,13 @@ def plan(flow: Flow, store: Store, sample: int | None = None) -> list[Planned]:
         raise FlowError(faults)
     prints: dict[str, str] = {}
     homes: dict[str, str] = {}
-    planned = []
+    planned: list[Planned] = []
     for step in flow.steps:
         task = _task(flow, step, digests.get(step.name, []), prints, homes)
         prints[step.name], homes[step.name] = task.fingerprint, task.home
-        planned.append(Planned(step, task, manifest_of(store, task.home)))
+        stored = manifest_of(store, task.home)
+        made = (store.read_json(f"{task.home}/run.json") or {}) if stored else {}
+        planned.append(Planned(step, task, stored, moved(step.op, made.get("code", ""))))
         if sample and step.op.shape == "source" and len(planned) == 1:
             prints[step.name] = fingerprint("sample", sample, task.fingerprint)
             homes[step.name] = f"steps/sample-{prints[step.name]}"
@@ -83,7 +89,8 @@ def with_artifacts(task: Task, store: Store) -> Task:
         value = json.loads(ref)
         if "artifact_of" in value:
             manifest = manifest_of(store, value["artifact_of"])
-            assert manifest is not None
+            if manifest is None:
+                raise InputError(f"{task.name}: the artifact that it uses as {name} is not stored; run the steps above it first")
             value = {"artifact": manifest["parts"][0]["file"]}
         using[name] = json.dumps(value)
     return replace(task, using=using)
@@ -102,7 +109,7 @@ def describe(planned: Sequence[Planned]) -> list[dict[str, Any]]:
         records.append({
             "step": p.step.name, "operator": p.step.op.name, "fingerprint": p.task.fingerprint,
             "from": p.step.sources, "using": [*p.step.using.values(), *(m.model for m in p.step.models.values())],
-            "stored": p.stored is not None, "rows": p.stored["rows"] if p.stored else None,
+            "stored": p.stored is not None, "code_moved": p.moved, "rows": p.stored["rows"] if p.stored else None,
             "llm_calls": 0 if p.stored or not calls else (rows_in * calls if rows_in is not None else None),
             "adds": [c for c in (p.step.op.columns_written(p.step.params) if p.step.op.shape != "build" else {})],
         })  # fmt: skip

@@ -1,9 +1,8 @@
-"""Publish a training set: shards, a manifest of content, a data card; `latest` moves last.
+"""Publish a training set: shards, a manifest of content, a data card. `latest` moves when the set is whole; the sets of samples have a folder of their own.
 
 Equal content publishes nothing new: the folder's name ends in the hash of what it holds.
 """
 
-import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -11,14 +10,15 @@ from typing import Any
 from cluster.store import Store
 from flows.card import card
 from flows.fingerprint import fingerprint
-from flows.flow import Flow
+from flows.flow import Flow, content_params
 from flows.plan import Planned
 
 
 def publish(
-    flow: Flow, planned: Sequence[Planned], last: Planned, manifest: dict[str, Any], store: Store, funnel: list[dict[str, Any]]
-) -> str:
-    """Publish the rows of the step ``last``; returns the folder below the store."""
+    flow: Flow, planned: Sequence[Planned], manifest: dict[str, Any], store: Store, funnel: list[dict[str, Any]],
+    sample: int | None = None,
+) -> str:  # fmt: skip
+    """Publish the rows of a step's manifest; returns the folder below the store. `latest` stays where it is."""
     shards = [p for p in manifest["parts"] if p["rows"]]
     counts = [{k: f[k] for k in ("step", "operator", "rows_in", "rows_out", "rejected")} for f in funnel]
     content = {
@@ -27,10 +27,10 @@ def publish(
             {"file": f"train-{i:05d}-of-{len(shards):05d}.parquet", "rows": s["rows"], "sha256": s["sha256"]}
             for i, s in enumerate(shards)
         ],
-        "lineage": [lineage(p) for p in planned],
+        "lineage": [lineage(p) for p in planned], **({"sample": sample} if sample else {}),
     }  # fmt: skip
     digest = fingerprint([s["sha256"] for s in content["shards"]], content["schema"])
-    home = f"datasets/{flow.name}"
+    home = home_of(flow, sample)
     existing = [n for n in store.names(home) if n.endswith(f"-{digest}") and store.exists(f"{home}/{n}/manifest.json")]
     name = existing[0] if existing else f"{datetime.now(UTC):%Y-%m-%d}-{digest}"
     if not existing:
@@ -39,18 +39,26 @@ def publish(
         licences = licences_of(store, [p["file"] for p in shards])
         store.write(f"{home}/{name}/README.md", card(flow, planned, content, licences).encode())
         store.write_json(f"{home}/{name}/manifest.json", content)
-    store.write(f"{home}/latest", (name + "\n").encode())
     return f"{home}/{name}"
+
+
+def home_of(flow: Flow, sample: int | None = None) -> str:
+    """The folder of a flow's sets. A sample's is another one: no flow's name has a dot."""
+    return f"datasets/{flow.name}" + (f".sample-{sample}" if sample else "")
+
+
+def point(store: Store, published: str) -> None:
+    """Move `latest` to a published set."""
+    home, _, name = published.rpartition("/")
+    store.write(f"{home}/latest", (name + "\n").encode())
 
 
 def lineage(p: Planned) -> dict[str, Any]:
     """What made one step: enough to make it again."""
-    params = json.loads(p.step.params.model_dump_json())
-    params.pop("path", None)
     return {
         "step": p.step.name, "operator": p.step.op.name, "version": p.step.op.version, "recipe": p.task.recipe,
         "fingerprint": p.task.fingerprint, "from": p.step.sources, "using": dict(p.step.using),
-        "params": params, "models": {k: m.identity() for k, m in p.step.models.items()},
+        "params": content_params(p.step), "models": {k: m.identity() for k, m in p.step.models.items()},
     }  # fmt: skip
 
 

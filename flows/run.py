@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
+from cluster.limits import over_limit
 from cluster.run import Bench, StepFailed, manifest_of, parts_of, run_task
 from cluster.store import Store
 from flows.flow import Flow
 from flows.plan import Planned, buckets_for, plan, with_artifacts
-from flows.publish import publish
+from flows.publish import point, publish
 from operators.contract import InputError
 
 
@@ -20,8 +21,8 @@ class Ran:
     made: int  # steps that were not stored before
 
 
-def run(flow: Flow, bench: Bench, sample: int | None = None, until: str | None = None) -> Ran:
-    """Run what is missing. Raises `StepFailed` or `InputError`; finished parts stay."""
+def run(flow: Flow, bench: Bench, sample: int | None = None, until: str | None = None, *, latest: bool = True) -> Ran:
+    """Run what is missing, publish, and move `latest` where asked to. Raises `StepFailed` or `InputError`; finished parts stay."""
     if until:
         flow.step(until)
     bench.store.check_writable()
@@ -31,6 +32,8 @@ def run(flow: Flow, bench: Bench, sample: int | None = None, until: str | None =
     for p in planned:
         task = with_artifacts(p.task, bench.store)
         manifest = p.stored or run_task(task, bench)
+        if p.stored and (fault := over_limit(task.name, manifest["rows_in"], manifest["rejected"], task.max_rejected)):
+            raise StepFailed(fault)  # the limit is no part of the recipe: it may be another one by now
         made += p.stored is None
         if p.step.op.shape == "source" and not manifest["rows"] and not p.step.absent:
             raise InputError(f"{flow.path}: steps.{p.step.name}: {_empty(manifest)}")
@@ -38,7 +41,9 @@ def run(flow: Flow, bench: Bench, sample: int | None = None, until: str | None =
             _sample(bench.store, task.home, planned, sample)
         funnel.append(_record(bench.store, p, manifest))
         if p.step.op.publishes and manifest["rows"]:
-            published = publish(flow, planned, p, manifest, bench.store, funnel)
+            published = publish(flow, planned, manifest, bench.store, funnel, sample)
+            if latest:
+                point(bench.store, published)
         if p.step.op.publishes and not manifest["rows"]:
             raise StepFailed(f"{p.step.name}: no row came this far, nothing is published; the funnel says where they went")
         if p.step.name == until:

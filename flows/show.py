@@ -1,16 +1,18 @@
 """What people see: the funnel, plans, rows, rejects, and a row's way back to its file."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cluster.run import manifest_of, parts_of
+from cluster.run import commits, manifest_of, parts_of
 from cluster.store import Store
 from flows.plan import Planned
 from operators.contract import InputError
 
+_ID = re.compile(r"^[0-9a-fA-F]{32}$")
 WIDTH = 160  # characters of a text that a listing shows
 
 
@@ -78,21 +80,33 @@ def _line(value: str) -> str:
     return folded[:120] + ("…" if len(folded) > 120 else "")
 
 
-def _stored(steps: Sequence[Planned], store: Store, name: str) -> dict[str, Any]:
-    step = next(p for p in steps if p.step.name == name)
-    manifest = manifest_of(store, step.task.home)
+def _home(steps: Sequence[Planned], name: str) -> str:
+    return next(p.task.home for p in steps if p.step.name == name)
+
+
+def _missing(store: Store, name: str) -> InputError:
+    return InputError(f"{name}: it is not stored in {store.uri} yet; run the flow --until {name}")
+
+
+def rows(steps: Sequence[Planned], store: Store, name: str, count: int) -> list[dict[str, Any]]:
+    """The first rows of a stored step."""
+    manifest = manifest_of(store, _home(steps, name))
     if manifest is None:
-        raise InputError(f"{name}: it is not stored in {store.uri} yet; run the flow --until {name}")
-    return manifest
+        raise _missing(store, name)
+    return _first(store, [p["file"] for p in manifest["parts"] if p["rows"]], count)
 
 
-def rows(steps: Sequence[Planned], store: Store, name: str, count: int, *, rejects: bool) -> list[dict[str, Any]]:
-    """The first rows, or rejects, of a stored step."""
-    manifest = _stored(steps, store, name)
-    if rejects:
-        files = [p["rejects"] for p in [*manifest["parts"], *manifest["scanned"]] if "rejects" in p]
-    else:
-        files = [p["file"] for p in manifest["parts"] if p["rows"]]
+def rejects(steps: Sequence[Planned], store: Store, name: str, count: int) -> list[dict[str, Any]]:
+    """The first rejects of a step; of one that failed or goes on, those of its finished parts."""
+    home = _home(steps, name)
+    manifest = manifest_of(store, home)
+    records = [*manifest["parts"], *manifest["scanned"]] if manifest else [r for _, r in sorted(commits(store, home).items())]
+    if manifest is None and not records:
+        raise _missing(store, name)
+    return _first(store, [r["rejects"] for r in records if "rejects" in r], count)
+
+
+def _first(store: Store, files: Sequence[str], count: int) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for file in files:
         if len(found) < count:
@@ -102,6 +116,8 @@ def rows(steps: Sequence[Planned], store: Store, name: str, count: int, *, rejec
 
 def walk(steps: Sequence[Planned], store: Store, name: str, wanted: str) -> list[dict[str, Any]]:
     """From a row back through the steps: what each of them held of it, up to the file that it came from."""
+    if not _ID.match(wanted):
+        raise InputError(f"--row {wanted}: an id is 32 hex digits; ids are shown by `pithead show`")
     by_name = {p.step.name: p for p in steps}
     seek, trail, names = {wanted}, [], [name]
     while names:
@@ -121,7 +137,7 @@ def walk(steps: Sequence[Planned], store: Store, name: str, wanted: str) -> list
 
 def _matching(store: Store, file: str, seek: set[str]) -> list[dict[str, Any]]:
     table = store.read_table(file)
-    values = pa.array([bytes.fromhex(s) for s in seek if len(s) == 32], pa.binary(16))
+    values = pa.array([bytes.fromhex(s) for s in seek if _ID.match(s)], pa.binary(16))
     mask = None
     for column in ("query_id", "passage_id", "doc_id"):
         if column in table.column_names:

@@ -1,5 +1,6 @@
 """Try one step on a few stored rows: what went in, what the model was asked and said, what came out."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from flows.plan import plan, with_artifacts
 from flows.show import _plain_rows
 from operators.columns import put
 from operators.contract import InputError, apply, numbered
-from operators.engines.llm import Answer, Request, Sampling
+from operators.engines.llm import Answer, Finished, Request, Sampling, unheard
 
 
 class Listening:
@@ -23,23 +24,26 @@ class Listening:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.llm, name)
 
-    def complete(self, requests: Sequence[Request], sampling: Sampling) -> list[Answer]:
+    def complete(self, requests: Sequence[Request], sampling: Sampling, finished: Finished = unheard) -> list[Answer]:
         """Ask, and keep it."""
-        answers: list[Answer] = self.llm.complete(requests, sampling)
+        answers: list[Answer] = self.llm.complete(requests, sampling, finished)
         self.heard += [{"prompt": r.prompt, "answer": a.text, "fault": a.fault} for r, a in zip(requests, answers, strict=True)]
         return answers
 
 
-def attempt(flow: Flow, store: Store, name: str, rows: int) -> dict[str, Any]:
+def attempt(flow: Flow, store: Store, name: str, rows: int, sample: int | None = None) -> dict[str, Any]:
     """Run a map or a group on the first ``rows`` stored rows of its input; nothing is stored."""
     flow.step(name)
-    planned = next(p for p in plan(flow, store) if p.step.name == name)
+    planned = next(p for p in plan(flow, store, sample) if p.step.name == name)
     step = planned.step
     if step.op.shape not in ("map", "group"):
         raise InputError(f"{name}: a {step.op.shape} needs its whole input; try a map or a group")
     for source in planned.task.inputs:
         if manifest_of(store, source) is None:
             raise InputError(f"{name}: its input is not stored; run the flow --until {step.sources[0]}")
+    for role, above in step.using.items():
+        if manifest_of(store, json.loads(planned.task.using[role])["artifact_of"]) is None:
+            raise InputError(f"{name}: the artifact {above} is not stored; run the flow --until {above}")
     task = with_artifacts(planned.task, store)
     part = next((p for p in parts_of(store, task.inputs) if p["rows"]), None)
     if part is None:

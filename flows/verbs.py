@@ -13,6 +13,7 @@ from flows.config import find_flow
 from flows.flow import Flow, load
 from flows.plan import describe, plan
 from flows.progress import Progress
+from flows.publish import home_of, point
 from flows.run import Ran, run
 from operators.contract import InputError
 
@@ -43,15 +44,19 @@ def do_run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _run(args: argparse.Namespace) -> tuple[Ran, Store]:
-    for name in ("sample", "max_calls"):
-        if getattr(args, name) is not None and getattr(args, name) < 1:
+def check_numbers(args: argparse.Namespace) -> None:
+    """Refuse counts below one."""
+    for name in ("sample", "max_calls", "rows"):
+        if getattr(args, name, None) is not None and getattr(args, name) < 1:
             raise InputError(f"--{name.replace('_', '-')}: give a number above 0, not {getattr(args, name)}")
+
+
+def _run(args: argparse.Namespace, *, latest: bool = True) -> tuple[Ran, Store]:
     flow, engine = flow_of(args), engine_of(args)
     store = Store(args.store)
     try:
         bench = Bench(store, engine, args.buckets or 0, Progress(), args.max_calls)
-        return run(flow, bench, args.sample, args.until), store
+        return run(flow, bench, args.sample, args.until, latest=latest), store
     finally:
         engine.close()
 
@@ -69,12 +74,12 @@ def do_refresh(args: argparse.Namespace) -> int:
     from flows.verify import verify
 
     flow, store = flow_of(args), Store(args.store)
-    before = store.read_text(f"datasets/{flow.name}/latest")
+    before = store.read_text(f"{home_of(flow, args.sample)}/latest")
     pending = [p["step"] for p in describe(plan(flow, store, args.sample)) if not p["stored"]]
-    ran, _ = _run(args)
-    faults = verify(flow, store)
-    if faults and before:
-        store.write(f"datasets/{flow.name}/latest", before.encode())
+    ran, _ = _run(args, latest=False)
+    faults = verify(flow, store, args.sample)
+    if ran.published and not faults:
+        point(store, ran.published)
     same = ran.published is not None and before.strip() == ran.published.rsplit("/", 1)[1]
     value = {"status": 1 if faults else 0, "ran": pending, "published": ran.published, "new": not same, "faults": faults}
     text = "\n".join(faults) or f"{'nothing new' if same else 'new version'}: {ran.published}"
@@ -93,7 +98,7 @@ def do_try(args: argparse.Namespace) -> int:
     """A few stored rows through one step: input, prompts with raw answers, output, rejects."""
     from flows.trying import attempt
 
-    value = attempt(flow_of(args), Store(args.store), args.step, args.rows)
+    value = attempt(flow_of(args), Store(args.store), args.step, args.rows, args.sample)
     emit(args, {"status": 0, **value}, json.dumps(value, indent=1, ensure_ascii=False, default=str))
     return 0
 
@@ -102,11 +107,11 @@ def do_show(args: argparse.Namespace) -> int:
     """Rows or rejects of a step, or the way of one row."""
     flow, store = flow_of(args), Store(args.store)
     flow.step(args.step)
-    value: Any
+    planned = plan(flow, store, args.sample)
     if args.row:
-        value = show.walk(plan(flow, store), store, args.step, args.row)
+        value = show.walk(planned, store, args.step, args.row)
     else:
-        value = show.rows(plan(flow, store), store, args.step, args.rows, rejects=args.rejects)
+        value = (show.rejects if args.rejects else show.rows)(planned, store, args.step, args.rows)
     emit(args, {"status": 0, "rows": value}, "\n".join(json.dumps(v, indent=1, ensure_ascii=False) for v in value) or "no rows")
     return 0
 
@@ -115,20 +120,26 @@ def do_verify(args: argparse.Namespace) -> int:
     """Every stored part and published shard against its checksum; a bad part is made again by the next run."""
     from flows.verify import verify
 
-    faults = verify(flow_of(args), Store(args.store))
+    faults = verify(flow_of(args), Store(args.store), args.sample)
     emit(args, {"status": 1 if faults else 0, "faults": faults}, "\n".join(faults) or "every checksum holds")
     return 1 if faults else 0
 
 
 def do_submit(args: argparse.Namespace) -> int:
     """Run a flow as a job of a Ray cluster."""
-    from cluster.submit import submit
+    from cluster.submit import staged, submit
+    from flows.project import paths_from, project_of
 
-    load(find_flow(args.flow), args.set)  # faults are found here, not in a job's log
-    changes = [x for c in args.set for x in ("--set", c)]
-    verb = ["run", args.flow, *changes, "--store", Store(args.store).uri, "--engine", "ray", "--address", "auto"]
+    path = find_flow(args.flow)
+    flow = load(path, args.set)  # faults are found here, not in a job's log
+    project = project_of(path)
+    changes = [x for c in [*args.set, *paths_from(flow, project)] for x in ("--set", c)]
+    name = f"project/{path.relative_to(project).as_posix()}" if project else args.flow
+    store = Store(args.store)
+    verb = ["run", name, *changes, "--store", store.uri, "--engine", "ray", "--address", "auto"]
     cut = ["--buckets", str(args.buckets)] if args.buckets else []
-    return submit([*verb, "--workers", str(args.workers), *cut], args.address, wait=args.wait)
+    with staged(project, store.local) as folder:
+        return submit([*verb, "--workers", str(args.workers), *cut], args.address, folder, wait=args.wait)
 
 
 def do_schema(args: argparse.Namespace) -> int:

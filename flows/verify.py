@@ -5,10 +5,11 @@ from typing import Any
 from cluster.run import manifest_of
 from cluster.store import Store
 from flows.flow import Flow
+from flows.publish import home_of
 
 
-def verify(flow: Flow, store: Store) -> list[str]:
-    """One sentence for every file of the store's steps and of this flow's sets that is not as recorded."""
+def verify(flow: Flow, store: Store, sample: int | None = None) -> list[str]:
+    """One sentence for every file of the store's steps and of this flow's, or this sample's, sets that is not as recorded."""
     faults: list[str] = []
     for name in store.names("steps"):
         manifest = manifest_of(store, f"steps/{name}")
@@ -20,7 +21,7 @@ def verify(flow: Flow, store: Store) -> list[str]:
             _uncommit(store, f"steps/{name}", part)
         if bad:
             store.remove(f"steps/{name}/manifest.json")
-    home = f"datasets/{flow.name}"
+    home = home_of(flow, sample)
     for version in store.names(home):
         published = store.read_json(f"{home}/{version}/manifest.json")
         for shard in published["shards"] if published else ():

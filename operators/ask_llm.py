@@ -17,7 +17,6 @@ from operators.answers import CUT_OFF, NOT_SCHEMA, parse_json, parse_line, parse
 from operators.contract import (
     Columns,
     Example,
-    InputError,
     Needs,
     Outcome,
     Params,
@@ -32,7 +31,7 @@ from operators.contract import (
 )
 from operators.engines.llm import LLM, Answer, Request, Sampling
 from operators.generate_queries import cut_at_word
-from operators.template import ANSWER, Template, has_chat_template
+from operators.template import ANSWER, Template, asking_faults
 
 _TYPES = {"string": text, "number": score, "integer": score, "boolean": flag}
 _TOLD = {"raw": text, "generator": text, "repaired": flag}
@@ -136,23 +135,7 @@ def _writes(p: AskLlm) -> Columns:
 
 
 def _check(p: AskLlm, using: Mapping[str, Any]) -> list[str]:
-    entry = using.get("llm")
-    if entry is None:
-        return []
-    faults = []
-    if p.prompt.chat:
-        try:
-            if not has_chat_template(entry):
-                faults.append(f"ask_llm: the prompt says `chat: true`, {entry.model!r} has no chat template; name a chat model")
-        except InputError as error:
-            faults.append(f"ask_llm: {error}")
-    least = len(p.prompt.fixed.split()) + p.max_tokens  # no tokenizer joins words
-    if least > entry.max_tokens:
-        faults.append(
-            f"ask_llm: the prompt's own words and max_tokens take {least} tokens or more, the window of {entry.model!r} is"
-            f" {entry.max_tokens}; lower max_tokens, shorten the prompt, or raise max_tokens of the model in models.yaml"
-        )
-    return faults
+    return asking_faults("ask_llm", p.prompt.chat, p.prompt.fixed, p.max_tokens, using.get("llm"))
 
 
 @operator(

@@ -3,6 +3,9 @@
 A mix of types (question, claim, title, keywords, web query) trains better than any one of them.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import pyarrow as pa
 from pydantic import Field
 
@@ -10,6 +13,7 @@ from operators import columns
 from operators.contract import Example, Needs, Params, ids, operator, row_id, text
 from operators.engines.llm import LLM, Request, Sampling
 from operators.prompt import Prompt, default_prompts
+from operators.template import asking_faults
 
 _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»", "「": "」", "`": "`", "*": "*"}
 _WRITES = {
@@ -28,14 +32,20 @@ class GenerateQueries(Params):
     top_p: float = Field(default=0.95, gt=0, le=1)
     max_tokens: int = Field(default=32, ge=1, description="of an answer")
     max_chars: int = Field(default=2048, ge=1, description="of the passage that the model is shown")
-    max_passage_tokens: int | None = Field(default=None, ge=1, description="the same in the model's own tokens; what was cut is counted")
-    shots: int | None = Field(default=None, ge=0, description="few-shots drawn from a prompt's own for each query; all of them where not said")
+    max_passage_tokens: int | None = Field(default=None, ge=1, description="in the model's tokens; what is cut is counted")
+    shots: int | None = Field(default=None, ge=0, description="few-shots drawn for each query of the prompt's; all if not said")
     seed: int = 0
+
+
+def _check(p: GenerateQueries, using: Mapping[str, Any]) -> list[str]:
+    asked = [(prompt.chat, prompt.text, p.max_tokens) for prompt in p.prompts.values()]
+    found = [asking_faults("generate_queries", *a, using.get("llm")) for a in asked]
+    return list(dict.fromkeys(fault for faults in found for fault in faults))
 
 
 @operator(
     "map", version="2", reads={"passage_id": row_id, "title": text, "passage": text}, writes=_WRITES,
-    needs=Needs(batch_rows=65536), calls=lambda p: p.per_passage,
+    needs=Needs(batch_rows=65536), calls=lambda p: p.per_passage, check=_check,
 )  # fmt: skip
 def generate_queries(table: pa.Table, p: GenerateQueries, *, llm: LLM) -> pa.Table:
     """N passages in, N × per_passage queries out, in input order.

@@ -12,7 +12,7 @@ class SampleRows(Params):
     """How much to keep, and of what."""
 
     share: float = Field(gt=0, le=1)  # of the ids
-    offset: float = Field(default=0, ge=0, lt=1, description="where the share begins: 0, 0.5 and 0.8 part rows as 50, 30 and 20 %")
+    offset: float = Field(default=0, ge=0, lt=1, description="where the share begins: 0, 0.5, 0.8 part rows 50, 30, 20 %")
     key: str = "passage_id"
     seed: int = 0  # another seed is another draw
 

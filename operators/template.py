@@ -165,7 +165,7 @@ def _parts(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is not UTF-8; save it as such") from error
     if not whole.startswith("---\n"):
         return {"text": whole}
-    head, ended, body = whole[4:].partition("\n---\n")
+    head, ended, body = f"{whole[4:]}\n".partition("\n---\n")
     if not ended:
         raise ValueError(f"{path}: its front matter never ends; set a line of --- behind it, and the prompt below")
     try:
@@ -177,7 +177,7 @@ def _parts(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: between the lines of --- stands {unknown[0]!r}; there may be {', '.join(_KEYS)}")
     if "schema" in said:
         said.setdefault("answer", "json")
-    return {**said, "text": body.lstrip("\n")}
+    return {**said, "text": body.strip("\n")}
 
 
 def _check_schema(schema: Any) -> None:
@@ -221,6 +221,26 @@ def has_chat_template(entry: ModelEntry) -> bool:
     else:
         files = [path / n for n in names]
     return any(_names_one(f) for f in files if f.is_file()) or bool(path and (path / "chat_templates").is_dir())
+
+
+def asking_faults(op: str, chat: bool, fixed: str, max_tokens: int, entry: ModelEntry | None) -> list[str]:
+    """Why a prompt cannot be asked of a model, as far as that is known before it is loaded."""
+    if entry is None:
+        return []
+    faults = []
+    if chat:
+        try:
+            if not has_chat_template(entry):
+                faults.append(f"{op}: the prompt says `chat: true`, {entry.model!r} has no chat template; name a chat model")
+        except InputError as error:
+            faults.append(f"{op}: {error}")
+    least = len(fixed.split()) + max_tokens  # no tokenizer joins words
+    if least > entry.max_tokens:
+        faults.append(
+            f"{op}: the prompt's own words and max_tokens take {least} tokens or more, the window of {entry.model!r} is"
+            f" {entry.max_tokens}; lower max_tokens, shorten the prompt, or raise max_tokens of the model in models.yaml"
+        )
+    return faults
 
 
 def _names_one(file: Path) -> bool:

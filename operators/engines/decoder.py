@@ -53,7 +53,8 @@ def read_tokens(model: Any, memory: Cache, ids: Sequence[int], before: int, pad:
     tokens[0, : len(ids)] = torch.tensor(ids)
     behind = torch.arange(before + width)[None, :] > torch.arange(before, before + width)[:, None]
     memory.at = before
-    logits = _forward(model, memory, tokens, torch.arange(before, before + width)[None], behind[None, None], slice(len(ids) - 1, len(ids)))
+    last = slice(len(ids) - 1, len(ids))
+    logits = _forward(model, memory, tokens, torch.arange(before, before + width)[None], behind[None, None], last)
     return np.asarray(logits[0])
 
 

@@ -17,6 +17,9 @@ from operators.engines.llm import LLM, Answer, Array, Finished, Request, Samplin
 TRANSIENT = ("no answer",)  # faults that another try may mend: not kept
 
 
+COUNTED = ("llm_requests", "llm_replayed", "llm_tokens_in", "llm_tokens_out", "llm_cost_millionths")
+
+
 class Journal(Protocol):
     """Where answers are kept. `put` may be called from several threads."""
 
@@ -36,7 +39,7 @@ class Ledger:
         self._llm, self._identity, self._journal, self._prices = llm, identity, journal, prices
         self._turn = threading.Lock()
         self.name = llm.name
-        self.counters = dict.fromkeys(("llm_requests", "llm_replayed", "llm_tokens_in", "llm_tokens_out", "llm_cost_millionths"), 0)
+        self.counters = dict.fromkeys(COUNTED, 0)
 
     def complete(self, requests: Sequence[Request], sampling: Sampling, finished: Finished = unheard) -> list[Answer]:
         """One answer a request; only what is not kept yet is asked for."""
@@ -67,9 +70,9 @@ class Ledger:
         keys = [_key(self._identity, p, a, None, 0, "likelihood") for p, a in zip(prompts, answers, strict=True)]
         kept = [self._journal.get(key) for key in keys]
         asked = [i for i, answer in enumerate(kept) if answer is None]
-        found = self._llm.likelihood([prompts[i] for i in asked], [answers[i] for i in asked]) if asked else np.empty(0, np.float32)
         out = np.array([float(a.text) if a is not None else np.nan for a in kept], np.float32)
-        out[asked] = found
+        if asked:
+            out[asked] = self._llm.likelihood([prompts[i] for i in asked], [answers[i] for i in asked])
         for i in (i for i in asked if np.isfinite(out[i])):
             self._journal.put(keys[i], "", Answer(repr(float(out[i]))))
         self._count([Answer("")] * len(asked), len(keys) - len(asked))

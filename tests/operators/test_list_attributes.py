@@ -60,14 +60,14 @@ def test_weights_are_shares_and_their_order_means_nothing() -> None:
 
 
 def test_a_file_gives_its_lines_and_its_content_is_the_identity(tmp_path: Path) -> None:
-    (tmp_path / "personas.txt").write_text("a nurse\n\n a mason \na nurse\n", encoding="utf-8")
-    p = ListAttributes(rows=2, attributes={"persona": "personas.txt"}, path=str(tmp_path))
+    (tmp_path / "people_of_this_test.txt").write_text("a nurse\n\n a mason \na nurse\n", encoding="utf-8")
+    p = ListAttributes(rows=2, attributes={"persona": "people_of_this_test.txt"}, path=str(tmp_path))
     before = list_attributes.items(p)[0].digest
     assert {r["persona"] for r in rows(p)} == {"a nurse", "a mason"}
     (tmp_path / "copy").mkdir()
-    (tmp_path / "copy" / "personas.txt").write_text("a nurse\na mason\n")
+    (tmp_path / "copy" / "people_of_this_test.txt").write_text("a nurse\na mason\n")
     assert list_attributes.items(p.model_copy(update={"path": str(tmp_path / "copy")}))[0].digest == before
-    (tmp_path / "personas.txt").write_text("a nurse\na miller\n")
+    (tmp_path / "people_of_this_test.txt").write_text("a nurse\na miller\n")
     assert list_attributes.items(p)[0].digest != before
 
 
@@ -83,9 +83,9 @@ def test_a_flow_finds_the_file_beside_it_and_the_folder_is_no_identity(tmp_path:
     for name in ("a", "b"):
         home = tmp_path / name
         home.mkdir()
-        (home / "personas.txt").write_text("a nurse\na mason\n")
+        (home / "people_of_this_test.txt").write_text("a nurse\na mason\n")
         (home / "flow.yaml").write_text(
-            "flow: f\nsteps:\n  people: {op: list_attributes, with: {rows: 2, attributes: {persona: personas.txt}}}\n"
+            "flow: f\nsteps:\n  people: {op: list_attributes, with: {rows: 2, attributes: {persona: people_of_this_test.txt}}}\n"
         )
         flow = load(home / "flow.yaml")
         from flows.flow import recipe_of
@@ -93,8 +93,8 @@ def test_a_flow_finds_the_file_beside_it_and_the_folder_is_no_identity(tmp_path:
         assert len(rows(flow.steps[0].params)) == 2
         prints.append(recipe_of(flow.steps[0], {}))
     assert prints[0] == prints[1]
-    (home / "personas.txt").unlink()
-    with pytest.raises(InputError, match="persona: there is no file personas.txt"):
+    (home / "people_of_this_test.txt").unlink()
+    with pytest.raises(InputError, match="persona: there is no file people_of_this_test.txt"):
         load(home / "flow.yaml")
 
 

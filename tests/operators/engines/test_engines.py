@@ -12,9 +12,9 @@ from pydantic import ValidationError
 from operators.contract import InputError
 from operators.engines import load_model, model_fault, packaged
 from operators.engines.llm import Answer, Request, Sampling
-from operators.engines.transformers_llm import draw
 from operators.engines.models import ModelEntry, models_file, place, read_entries
 from operators.engines.shapes import BUDGET, batches, padded, rows_at
+from operators.engines.transformers_llm import draw
 
 TEXTS = [
     "iron rusts in rain", "", "owls", "A long one: " + "the river carries sand to the sea " * 20, "glaciers carve valleys",
