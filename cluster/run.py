@@ -114,7 +114,9 @@ def _columns(task: Task, store: Store) -> list[str]:
     """Of several inputs, the columns that all have, in the first one's order: their rows go into one table."""
     if len(task.inputs) < 2 or task.op.shape in ("source", "build"):
         return []
-    schemas = [dict(manifest["schema"]) for home in task.inputs if (manifest := manifest_of(store, home))]
+    manifests = [found for home in task.inputs if (found := manifest_of(store, home)) and found["schema"]]
+    # parquet calls a list's inner field element, Arrow item
+    schemas = [{c: k.replace("<element:", "<item:") for c, k in m["schema"] if not c.startswith("_")} for m in manifests]
     wanted = None if task.keep is None else {*task.keep, *task.op.columns_read(task.params)}
     return [c for c, kind in schemas[0].items() if (wanted is None or c in wanted) and all(s.get(c) == kind for s in schemas)]
 

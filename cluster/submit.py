@@ -23,19 +23,24 @@ def staged(project: Path | None, store: Path | None) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="pithead-submit-") as name:
         for package in PACKAGES:
             shutil.copytree(ROOT / package, Path(name, package), ignore=shutil.ignore_patterns("__pycache__"))
-        if project:
-            left = LIMIT
-            for path in _files(project, store):
-                left -= path.stat().st_size
-                if left < 0:
-                    raise InputError(
-                        f"submit: {project} holds more than {LIMIT >> 20} MiB, which is too much to send;"
-                        " keep data and weights outside of it and name them by their absolute paths"
-                    )
-                target = Path(name, "project", path.relative_to(project))
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path, target)
+        for path in _small_enough(project, store) if project else ():
+            target = Path(name, "project", path.relative_to(project or path))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
         yield Path(name)
+
+
+def _small_enough(project: Path, store: Path | None) -> list[Path]:
+    found, left = [], LIMIT
+    for path in _files(project, store):
+        found.append(path)
+        left -= path.stat().st_size
+        if left < 0:
+            raise InputError(
+                f"submit: {project} holds more than {LIMIT >> 20} MiB, which is too much to send;"
+                " keep data and weights outside of it and name them by their absolute paths"
+            )
+    return found
 
 
 def _files(project: Path, store: Path | None) -> Iterator[Path]:
@@ -52,8 +57,6 @@ def _is_store(folder: Path) -> bool:
 
 def submit(verb: Sequence[str], address: str, folder: Path, *, wait: bool) -> int:
     """Send ``python -m flows <verb>``; with ``wait`` follow the log and return the flow's exit status."""
-    if not address:
-        raise InputError("submit: --address is missing; give the cluster's, such as http://127.0.0.1:8265")
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     try:
         from ray.job_submission import JobStatus, JobSubmissionClient

@@ -14,7 +14,7 @@ def card(flow: Flow, planned: Sequence[Planned], content: dict[str, Any], licenc
         "---", "configs:", "- config_name: default", "  data_files: train-*.parquet", "task_categories:",
         "- sentence-similarity", "tags:", "- pithead", "---", "", f"# {flow.name}", "",
         f"{content['rows']} training rows in {len(content['shards'])} shards, in batch order. Made by Pithead.",
-        *([f"A sample: made of the {content['sample']} rows of the first input with the smallest ids."] if "sample" in content else []), "",
+        *_sampled(content), "",
         "```python", 'datasets.load_dataset("parquet", data_files="train-*.parquet")', "```", "", "## Columns", "",
         "| column | type |", "|---|---|",
     ]  # fmt: skip
@@ -38,3 +38,8 @@ def card(flow: Flow, planned: Sequence[Planned], content: dict[str, Any], licenc
 def _name(model: Any) -> str:
     """A local model by its folder's name and its content: where it lies is nobody's matter."""
     return f"{Path(model.model).name} (sha256:{model.digest})" if model.digest else str(model.model)
+
+
+def _sampled(content: dict[str, Any]) -> list[str]:
+    size = content.get("sample")
+    return [f"A sample: made of the {size} rows of the first input with the smallest ids."] if size else []

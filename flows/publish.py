@@ -1,5 +1,6 @@
-"""Publish a training set: shards, a manifest of content, a data card. `latest` moves when the set is whole; the sets of samples have a folder of their own.
+"""Publish a training set: shards, a manifest of content, a data card. `latest` moves when the set is whole.
 
+A sample's sets have a folder of their own.
 Equal content publishes nothing new: the folder's name ends in the hash of what it holds.
 """
 

@@ -22,7 +22,7 @@ class Ran:
 
 
 def run(flow: Flow, bench: Bench, sample: int | None = None, until: str | None = None, *, latest: bool = True) -> Ran:
-    """Run what is missing, publish, and move `latest` where asked to. Raises `StepFailed` or `InputError`; finished parts stay."""
+    """Run what is missing, publish, move `latest` where asked. Raises `StepFailed` or `InputError`; finished parts stay."""
     if until:
         flow.step(until)
     bench.store.check_writable()

@@ -35,7 +35,8 @@ def planned(steps: Sequence[dict[str, Any]]) -> str:
         state = f"stored, {s['rows']} rows" if s["stored"] else f"to run{calls}"
         source = " ".join(s["from"]) or "-"
         what = f"{s['step']:<16}{s['fingerprint'][:8]}  {s['operator']:<20}<- {source:<22}"
-        lines.append(f"{what}{state:<24}+{','.join(s['adds'])}")
+        moved = "; its code moved, its version did not" if s["code_moved"] else ""
+        lines.append(f"{what}{state:<24}+{','.join(s['adds'])}{moved}")
     return "\n".join(lines)
 
 

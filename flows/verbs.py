@@ -2,7 +2,6 @@
 
 import argparse
 import json
-from typing import Any
 
 from cluster.engine import Engine
 from cluster.run import Bench
@@ -130,6 +129,8 @@ def do_submit(args: argparse.Namespace) -> int:
     from cluster.submit import staged, submit
     from flows.project import paths_from, project_of
 
+    if not args.address:
+        raise InputError("submit: --address is missing; give the cluster's, such as http://127.0.0.1:8265")
     path = find_flow(args.flow)
     flow = load(path, args.set)  # faults are found here, not in a job's log
     project = project_of(path)

@@ -1,11 +1,13 @@
 """Index texts: sorted ids, compressed blocks, memory-mapped, so that texts join late by id alone.
 
-Ids travel through a flow; whoever needs the text takes it here. No file is read whole.
+Ids travel through a flow; whoever needs the text takes it here. No file is read whole. Passages may
+arrive in any order, but in the order of `passage_id`, as behind a group by it, none is written twice.
 """
 
 import shutil
 import tempfile
 from collections import OrderedDict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,7 +17,8 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from operators import columns
-from operators.contract import ContractError, Example, Params, operator, row_id, text
+from operators.contract import Example, Params, operator, row_id, text
+from operators.spill import Spill
 
 Array = np.ndarray[Any, Any]
 _ROWS = 256  # rows a block: what one random read has to decompress
@@ -93,6 +96,14 @@ class Texts:
         lengths[rows >= 0] = self._lengths[rows[rows >= 0]]
         return lengths
 
+    def blocks(self) -> Iterator[tuple[pa.Array, Array, pa.Array]]:
+        """Ids, keys and texts of every block, by id."""
+        for start in range(0, len(self), _ROWS):
+            rows = slice(start, start + _ROWS)
+            wide = np.stack([self._hi[rows], self._lo[rows]], axis=1).astype(">u8")
+            ids = pa.Array.from_buffers(row_id, len(wide), [None, pa.py_buffer(wide)])
+            yield ids, np.asarray(self._keys[rows]), self._block(start // _ROWS)
+
     def _rows(self, ids: pa.Array | pa.ChunkedArray) -> Array:
         array = _clean(ids)
         rows = self._find(array)
@@ -124,10 +135,11 @@ class Texts:
 
 
 class TextsFold:
-    """Texts under way: full blocks are on disk, less than one block is in memory."""
+    """Texts under way. While ids rise, less than one block is in memory; from the first that does not, all are spilled."""
 
     def __init__(self, level: int) -> None:
         """Start with no text."""
+        self._level, self._spill = level, None  # type: tuple[int, Spill | None]
         self._temporary = tempfile.TemporaryDirectory(prefix="pithead-texts-")
         self._folder = Path(self._temporary.name)
         self._files = {name: (self._folder / name).open("wb") for name in _FILES}
@@ -137,29 +149,41 @@ class TextsFold:
         self._last: bytes = b""
 
     def add(self, table: pa.Table, turn: int) -> None:
-        """Take in passages sorted by id; of equal ids the first stays."""
+        """Take in passages; of equal ids the first stays."""
         for part in columns.slices(table):
             titles, passages = part["title"].to_pylist(), part["passage"].to_pylist()
             keys = columns.content_ids([passage.casefold() for passage in passages])
             whole = [f"{a}\n{b}" if a else b for a, b in zip(titles, passages, strict=True)]
-            self._append(_clean(part["passage_id"]), columns.id_matrix(keys), pa.array(whole, text))
+            self._take(_clean(part["passage_id"]), columns.id_matrix(keys), pa.array(whole, text))
 
     def merge(self, later: "TextsFold") -> None:
         """Take in the fold of later passages, whose blocks are cut anew so that no cut shows."""
-        texts = later.finish()
-        for start in range(0, len(texts), _ROWS):
-            rows = slice(start, start + _ROWS)
-            wide = np.stack([texts._hi[rows], texts._lo[rows]], axis=1).astype(">u8")
-            ids = pa.Array.from_buffers(row_id, len(wide), [None, pa.py_buffer(wide)])
-            self._append(ids, np.asarray(texts._keys[rows]), texts._block(start // _ROWS))
+        for ids, keys, whole in later.finish().blocks():
+            self._take(ids, keys, whole)
 
     def finish(self) -> Texts:
         """Close the files and map them."""
+        if self._spill is not None:
+            fold = TextsFold(self._level)
+            for table in self._spill.tables():
+                fold._append(_clean(table["id"]), columns.id_matrix(_clean(table["key"])), table["text"].combine_chunks())
+            return fold.finish()
         self._write(sum(map(len, self._waiting)))
         self._writer.close()
         for file in self._files.values():
             file.close()
         return Texts(self._folder, self._temporary)
+
+    def _take(self, ids: pa.Array, keys: Array, whole: pa.Array) -> None:
+        if self._spill is None:
+            if _rising(self._last, ids):
+                return self._append(ids, keys, whole)
+            before, spill = self.finish(), Spill("id")
+            for rows in before.blocks():
+                spill.add(_table(*rows))
+            self._spill = spill
+        self._spill.add(_table(ids, keys, whole))
+        return None
 
     def _append(self, ids: pa.Array, keys: Array, whole: pa.Array) -> None:
         if not len(ids):
@@ -170,8 +194,6 @@ class TextsFold:
         same = joined[1:] == joined[:-1]
         if not self._last:
             same[0] = False
-        if np.any((joined["hi"][1:] < joined["hi"][:-1]) | _lower_tie(joined)):
-            raise ContractError("index_texts: passages did not arrive in the order of passage_id")
         self._last = ids[len(ids) - 1].as_py()
         kept = pairs[~same]
         whole = whole.filter(pa.array(~same))
@@ -203,9 +225,16 @@ def _packed(part: pa.Array) -> pa.Array:
     return pa.StringArray.from_buffers(len(part), pa.py_buffer((ends - ends[0]).tobytes()), pa.py_buffer(own))
 
 
-def _lower_tie(pairs: Array) -> Array:
-    lower: Array = (pairs["hi"][1:] == pairs["hi"][:-1]) & (pairs["lo"][1:] < pairs["lo"][:-1])
-    return lower
+def _rising(last: bytes, ids: pa.Array) -> bool:
+    """Whether no id is below the one before it, ``last`` before the first."""
+    pairs = columns.id_pairs(pa.concat_arrays([pa.array([last or bytes(16)], row_id), ids]))
+    high, low = pairs["hi"], pairs["lo"]
+    return not np.any((high[1:] < high[:-1]) | ((high[1:] == high[:-1]) & (low[1:] < low[:-1])))
+
+
+def _table(ids: pa.Array, keys: Array, whole: pa.Array) -> pa.Table:
+    packed = pa.Array.from_buffers(row_id, len(ids), [None, pa.py_buffer(np.ascontiguousarray(keys))])
+    return pa.table({"id": ids, "key": packed, "text": whole})
 
 
 def _mapped(folder: Path, name: str) -> Array:
