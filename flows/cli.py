@@ -64,8 +64,8 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit status."""
     args = parser().parse_args(argv)
-    from cluster.run import StepFailed
     from cluster.store import reason
+    from cluster.task import StepFailed
     from flows import verbs
     from operators.contract import ContractError, InputError
 

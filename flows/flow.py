@@ -131,19 +131,24 @@ def _params(checks: _Checks, at: str, op: Operator, written: StepConfig) -> Para
     given = dict(written.params)
     if "seed" in op.params.model_fields:
         given.setdefault("seed", checks.seed)
-    if given.get("path") and isinstance(given["path"], str) and op.shape == "source":
-        given["path"] = resolve(given["path"], checks.roots)
-    if isinstance(tokenizer := given.get("tokenizer"), str) and tokenizer and not tokenizer.startswith("package:"):
-        given["tokenizer"] = os.path.abspath(resolve(tokenizer, checks.roots))
-        if not os.path.isfile(given["tokenizer"]):
-            checks.faults.append(f"{at}.with.tokenizer: {tokenizer}: no such file; give a tokenizer.json or package:NAME/FILE")
     try:
+        _find_files(checks, at, op, given)
         return op.params.model_validate(given, context={"roots": [r / d for r in checks.roots for d in (".", "prompts")]})
     except ValidationError as error:
         checks.faults += sentences(error, f"{at}.with", op.params.model_fields)
     except InputError as error:
         checks.faults.append(f"{at}.with: {error}")
     return None
+
+
+def _find_files(checks: _Checks, at: str, op: Operator, given: dict[str, Any]) -> None:
+    """Make the paths of the params whole."""
+    if given.get("path") and isinstance(given["path"], str) and op.shape == "source":
+        given["path"] = resolve(given["path"], checks.roots)
+    if isinstance(tokenizer := given.get("tokenizer"), str) and tokenizer and not tokenizer.startswith("package:"):
+        given["tokenizer"] = os.path.abspath(resolve(tokenizer, checks.roots))
+        if not os.path.isfile(given["tokenizer"]):
+            checks.faults.append(f"{at}.with.tokenizer: {tokenizer}: no such file; give a tokenizer.json or package:NAME/FILE")
 
 
 def _check_links(checks: _Checks, at: str, op: Operator, sources: list[str], against: str | None) -> None:

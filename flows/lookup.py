@@ -77,6 +77,8 @@ def _said(error: BaseException) -> str:
 def resolve(path: str, roots: Sequence[Path]) -> str:
     """A path of a flow: absolute, or from the flow's folder, then the working folder, then the package."""
     given = Path(path).expanduser()
+    if any("**" in part and part != "**" for part in given.parts):
+        raise InputError(f"{path}: ** stands for folders alone; write **/ before the pattern of the name")
     for root in [Path("/")] if given.is_absolute() else [roots[0], Path.cwd(), *roots[1:]]:
         found = root / given
         if found.exists() or any(c in path for c in "*?[") and any(iglob(path, root_dir=root, recursive=True)):

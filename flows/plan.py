@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from cluster.code import moved
-from cluster.run import Task, manifest_of
 from cluster.store import Store
+from cluster.task import Task, manifest_of
 from flows.fingerprint import fingerprint
 from flows.flow import Flow, Step, recipe_of
 from operators.contract import InputError, Item

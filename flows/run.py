@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from cluster.limits import over_limit
-from cluster.run import Bench, StepFailed, manifest_of, parts_of, run_task
+from cluster.run import run_task
 from cluster.store import Store
+from cluster.task import Bench, StepFailed, manifest_of, parts_of
 from flows.flow import Flow
 from flows.plan import Planned, buckets_for, plan, with_artifacts
 from flows.publish import point, publish

@@ -7,8 +7,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cluster.run import commits, manifest_of, parts_of
 from cluster.store import Store
+from cluster.task import commits, manifest_of, parts_of
 from flows.plan import Planned
 from operators.contract import InputError
 

@@ -4,8 +4,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from cluster.run import manifest_of, parts_of
 from cluster.store import Store
+from cluster.task import manifest_of, parts_of
 from cluster.work import Work, loaded
 from flows.flow import Flow
 from flows.plan import plan, with_artifacts

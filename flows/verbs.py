@@ -4,8 +4,8 @@ import argparse
 import json
 
 from cluster.engine import Engine
-from cluster.run import Bench
 from cluster.store import Store
+from cluster.task import Bench
 from flows import show
 from flows.cli import emit
 from flows.config import find_flow

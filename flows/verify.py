@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from cluster.run import manifest_of
 from cluster.store import Store
+from cluster.task import manifest_of
 from flows.flow import Flow
 from flows.publish import home_of
 

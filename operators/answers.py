@@ -29,14 +29,16 @@ _STEP = re.compile(r"[\[{(,:]\s*([\"'“‘]?)|[\]}]")
 _ENDS = {q: re.compile(rf"\\.|[{c}]", re.DOTALL) for q, c in {'"': '"', "'": "'", "“": '”"', "‘": "’'"}.items()}
 _AFTER = re.compile(r"\s*(?:[,:;)}\]#]|//|/\*|\Z)")  # what follows a string's last quote, and no quote within it
 _LIST = {"type": "array", "items": {"type": "string"}, "minItems": 1}
+# Their end, where the chat template began them: at an end of a line, where no JSON has it.
+_THOUGHTS = re.compile(r"(?:\A|\n)[ \t]*</think>|</think>[ \t]*(?=\n|\Z)")
 Parsed = tuple[Any, bool, str]  # value, whether it was repaired, why there is none
 
 
 def spoken(answer: str) -> str:
     """The answer without a reasoning model's thoughts, without half characters and blank lines around it."""
-    if answer.lstrip().startswith("<think>") and "</think>" not in answer:
-        return ""
-    said = whole_characters(answer.rsplit("</think>", 1)[-1]).lstrip("\ufeff").rstrip()
+    if answer.lstrip().startswith("<think>"):
+        answer = answer.partition("</think>")[2]
+    said = whole_characters(_THOUGHTS.split(answer)[-1]).lstrip("\ufeff").rstrip()
     return said[said[: len(said) - len(said.lstrip())].rfind("\n") + 1 :]  # the first line keeps its indent: lists need it
 
 

@@ -139,7 +139,8 @@ class TextsFold:
 
     def __init__(self, level: int) -> None:
         """Start with no text."""
-        self._level, self._spill = level, None  # type: tuple[int, Spill | None]
+        self._level = level
+        self._spill: Spill | None = None
         self._temporary = tempfile.TemporaryDirectory(prefix="pithead-texts-")
         self._folder = Path(self._temporary.name)
         self._files = {name: (self._folder / name).open("wb") for name in _FILES}

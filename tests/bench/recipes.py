@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from cluster.run import parts_of
 from cluster.store import Store
+from cluster.task import parts_of
 from flows.config import CONFIGS, find_flow
 from flows.flow import load
 from operators import python_docs

@@ -4,8 +4,8 @@ import tempfile
 
 import pyarrow.dataset as ds
 
-from cluster.run import parts_of
 from cluster.store import Store
+from cluster.task import parts_of
 from tests.bench.harness import data, pithead, save
 
 PASSAGES = 300

@@ -13,8 +13,8 @@ import pytest
 
 from cluster.local_engine import LocalEngine
 from cluster.ray_engine import RayEngine
-from cluster.run import Bench
 from cluster.store import Store
+from cluster.task import Bench
 from flows.cli import main
 from flows.flow import load
 from flows.plan import plan

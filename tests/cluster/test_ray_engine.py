@@ -3,8 +3,8 @@
 import pytest
 
 from cluster.ray_engine import RayEngine
-from cluster.run import Bench, StepFailed
 from cluster.store import Store
+from cluster.task import Bench, StepFailed
 from flows.flow import load
 from flows.run import run
 from tests.flows.test_run import FLOW, go, table, write

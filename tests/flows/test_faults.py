@@ -26,6 +26,11 @@ FAULTS = {
     "a name that leaves the store": ("flow: toy", "flow: ../../etc",
         "{f}.flow: string should match pattern '^[A-Za-z0-9][A-Za-z0-9_-]*$', not '../../etc'"),
     "a key twice": ("  total:", "  loud:", "{f}, line 5: not YAML: the key 'loud' is there twice"),
+    "a key that is a list": ("flow: toy", "flow: toy\n? [a, b]\n: 3", "{f}, line 2: not YAML: a key is a word, not a list or a mapping"),
+    "a day that no month has": ("flow: toy", "flow: toy\ndoc: 2024-13-01", "{f}: not YAML: month must be in 1..12"),
+    "a value inside of itself": ("flow: toy", "flow: toy\ndoc: &a [*a]", "{f}, line 2: not YAML: found unconstructable recursive node"),
+    "a character that YAML has not": ("flow: toy", "flow: toy\ndoc: \x01",
+        '{f}: not YAML: unacceptable character #x0001: special characters are not allowed in "<unicode string>", position 15'),
     "unknown key of the flow": ("flow: toy", "flow: toy\nsed: 3", "{f}.sed: no such key; did you mean 'seed'?"),
     "unknown key of a step": ("from: docs}", "form: docs}", "{f}.steps.loud.form: no such key; did you mean 'from'?"),
     "unknown param": ("from: docs}", "from: docs, with: {time: 2}}",
@@ -42,6 +47,12 @@ FAULTS = {
         "{f}: steps.loud.op: no operator 'drop_duplicate'; did you mean 'drop_duplicates'?"),
     "unknown module": ("tests.toy_ops:shout", "tests.no_ops:shout",
         "{f}: steps.loud.op: operator 'tests.no_ops:shout' cannot be imported: No module named 'tests.no_ops'"),
+    "no module": ("tests.toy_ops:shout", ":shout",
+        "{f}: steps.loud.op: ':shout' names no operator; write an operator of the package, or module:function"),
+    "a module by its dots": ("tests.toy_ops:shout", ".toy_ops:shout",
+        "{f}: steps.loud.op: '.toy_ops:shout' names no operator; write an operator of the package, or module:function"),
+    "no function": ("tests.toy_ops:shout", "tests.toy_ops:",
+        "{f}: steps.loud.op: 'tests.toy_ops:' names no operator; write an operator of the package, or module:function"),
     "not an operator": ("tests.toy_ops:shout", "tests.toy_ops:Shout",
         "{f}: steps.loud.op: 'tests.toy_ops:Shout' is not an operator: tests.toy_ops has no @operator function 'Shout'"),
     "a step that reads a later one": ("loud: {op: \"tests.toy_ops:shout\", from: docs}",
@@ -103,10 +114,90 @@ def test_all_faults_are_reported_together(tmp_path, capsys):
     assert [line.split(": ")[1] for line in said] == ["steps.loud.from", "steps.share.using.total"]
 
 
+@pytest.mark.parametrize(("code", "words"), [
+    ("def f(:\n", "SyntaxError: invalid syntax (FILE, line 1)"),
+    ("x = 1\n1 / 0\n", "ZeroDivisionError: division by zero (FILE, line 2)"),
+    ("raise SystemExit(3)\n", "SystemExit: 3 (FILE, line 1)"),
+    ("import no_such_module_at_all\n", "No module named 'no_such_module_at_all'"),
+])  # fmt: skip
+def test_an_operator_that_cannot_be_imported_is_one_sentence(code, words, tmp_path, capsys):
+    module = f"ops_{abs(hash(code))}"
+    (tmp_path / f"{module}.py").write_text(code)
+    path = tmp_path / "flow.yaml"
+    path.write_text(GOOD.replace("tests.toy_ops:shout", f"{module}:shout"))
+    said = refused(capsys, tmp_path, "run", str(path))
+    assert said == f"{path}: steps.loud.op: operator '{module}:shout' cannot be imported: " \
+        + words.replace("FILE", str(tmp_path / f"{module}.py"))  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "words"), [
+    ("- smollm2\n", "it is a list; write one `key: {kind: …, backend: …}` a model"),
+    ("smollm2\n", "it is a str; write one `key: {kind: …, backend: …}` a model"),
+    ("mine: 3\n", "mine: input should be a valid dictionary or instance of ModelEntry, not 3"),
+])  # fmt: skip
+def test_a_models_yaml_of_another_kind_is_one_sentence(text, words, tmp_path, capsys):
+    path = tmp_path / "flow.yaml"
+    path.write_text(GOOD)
+    (tmp_path / "models.yaml").write_text(text)
+    assert refused(capsys, tmp_path, "run", str(path)) == f"{tmp_path / 'models.yaml'}: {words.strip()}"
+
+
+def test_a_pattern_that_is_none_is_one_sentence(tmp_path, capsys):
+    path = tmp_path / "flow.yaml"
+    path.write_text("flow: toy\nsteps:\n  docs: {op: read_corpus, with: {path: 'a**.jsonl'}}\n")
+    said = refused(capsys, tmp_path, "run", str(path))
+    assert said == f"{path}: steps.docs.with: a**.jsonl: ** stands for folders alone; write **/ before the pattern of the name"
+
+
+def test_a_fault_that_nobody_foresaw_is_one_line_and_a_traceback_only_where_asked_for(tmp_path, capsys, monkeypatch):
+    path = tmp_path / "flow.yaml"
+    path.write_text(GOOD)
+    store = str(tmp_path / "s")
+    assert main(["run", str(path), "--store", store, "--workers", "0", "--until", "docs"]) == 0
+    for part in (tmp_path / "s").rglob("parts/*.parquet"):
+        part.write_bytes(b"no parquet")
+    capsys.readouterr()
+    assert main(["show", str(path), "docs", "--store", store]) == 1
+    said = capsys.readouterr().err.strip()
+    assert said.startswith("ArrowInvalid at ") and said.endswith("PITHEAD_DEBUG=1 shows where it comes from")
+    assert len(said.splitlines()) == 1
+    monkeypatch.setenv("PITHEAD_DEBUG", "1")
+    with pytest.raises(ValueError, match="Parquet"):
+        main(["show", str(path), "docs", "--store", store])
+
+
+def test_what_is_tried_without_its_artifact_is_one_sentence(tmp_path, capsys):
+    path = tmp_path / "flow.yaml"
+    path.write_text(GOOD)
+    assert main(["run", str(path), "--store", str(tmp_path / "store"), "--workers", "0", "--until", "loud"]) == 0
+    capsys.readouterr()
+    said = refused(capsys, tmp_path, "try", str(path), "share")
+    assert said == "share: the artifact total is not stored; run the flow --until total"
+
+
+def test_a_sample_that_no_step_draws_from_is_refused(tmp_path, capsys):
+    path = tmp_path / "flow.yaml"
+    path.write_text(GOOD.replace("steps:", "steps:\n  aside: {op: \"tests.toy_ops:count_docs\", with: {path: none, rows: 5}}"))
+    said = refused(capsys, tmp_path, "run", str(path), "--sample", "5")
+    assert said == "--sample 5: no step reads aside, the first, whose rows it draws; leave it out"
+
+
 @pytest.mark.parametrize(("args", "sentence"), [
     (["run", "quickstrat"], "quickstrat: no such flow; did you mean 'quickstart'?"),
     (["run", "nowhere/flow.yaml"], "nowhere/flow.yaml: no such file"),
     (["run", "FLOW", "--set", "loud"], "--set loud: it needs key=value"),
+    (["run", "FLOW", "--set", "docs.path=@x"], "--set docs.path=@x: the value is not YAML: found character '@' that cannot"
+        " start any token; put double quotes around it"),
+    (["run", "FLOW", "--set", "docs.path=[1"], "--set docs.path=[1: the value is not YAML: expected ',' or ']', but got"
+        " '<stream end>'; put double quotes around it"),
+    (["run", "FLOW", "--set", "docs.path=%x"], "--set docs.path=%x: the value is not YAML: expected '<document start>',"
+        " but found '<stream end>'; put double quotes around it"),
+    (["run", "FLOW", "--set", "docs.path=2024-13-01"], "--set docs.path=2024-13-01: the value is not YAML: month must be in"
+        " 1..12; put double quotes around it"),
+    (["show", "FLOW", "loud", "--row", "g" * 32], f"--row {'g' * 32}: an id is 32 hex digits; ids are shown by `pithead show`"),
+    (["show", "FLOW", "loud", "--rows", "0"], "--rows: give a number above 0, not 0"),
+    (["try", "FLOW", "loud", "--rows", "-1"], "--rows: give a number above 0, not -1"),
+    (["show", "FLOW", "loud", "--rejects"], "loud: it is not stored in STORE yet; run the flow --until loud"),
     (["run", "FLOW", "--set", "lod.times=2"], "--set lod.times: FLOW has no step 'lod'; did you mean 'loud'?"),
     (["run", "FLOW", "--until", "shar"], "FLOW: no step 'shar'; did you mean 'share'?"),
     (["run", "FLOW", "--sample", "0"], "--sample: give a number above 0, not 0"),

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from cluster.local_engine import LocalEngine
-from cluster.run import Bench
 from cluster.store import Store
+from cluster.task import Bench
 from flows.cli import main
 from flows.config import find_flow
 from flows.flow import load

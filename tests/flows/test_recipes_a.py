@@ -8,8 +8,8 @@ import pytest
 from pydantic import TypeAdapter
 
 from cluster.local_engine import LocalEngine
-from cluster.run import Bench, parts_of
 from cluster.store import Store
+from cluster.task import Bench, parts_of
 from flows.config import CONFIGS, find_flow
 from flows.flow import load
 from flows.run import run

@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from cluster.local_engine import LocalEngine
-from cluster.run import Bench
 from cluster.store import Store
+from cluster.task import Bench
 from flows.config import CONFIGS
 from flows.flow import load
 from flows.run import run

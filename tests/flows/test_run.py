@@ -7,8 +7,8 @@ import pyarrow as pa
 import pytest
 
 from cluster.local_engine import LocalEngine
-from cluster.run import Bench, StepFailed, manifest_of, parts_of
 from cluster.store import Store
+from cluster.task import Bench, StepFailed, manifest_of, parts_of
 from flows.flow import load
 from flows.plan import plan
 from flows.run import run

