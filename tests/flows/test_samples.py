@@ -8,24 +8,16 @@ import pytest
 from cluster.store import Store
 from cluster.task import StepFailed
 from flows.cli import main
+from flows.config import CONFIGS
 from tests.flows.test_run import FLOW, go, table, write
 
-SET = """
-flow: asked
-steps:
-  docs: {op: read_corpus, with: {path: a.jsonl}}
-  pairs: {op: structural_pairs, from: docs, max_rejected: 1, with: {kinds: [title_body]}}
-  unique: {op: drop_duplicates, from: pairs, max_rejected: 1, with: {key: passage_id}}
-  texts: {op: index_texts, from: unique}
-  put: {op: assign_batches, from: pairs, with: {batch_size: 4}}
-  set: {op: write_training_set, from: put, using: {texts: texts}}
-"""
-
-
 def corpus(tmp_path: Path, count: int = 30) -> Path:
-    docs = [{"title": f"A title {i} of words", "text": f"The body of document {i} is some words long."} for i in range(count)]
+    """The shipped flow of title-body pairs over a corpus of so many documents."""
+    docs = [{"title": f"A title {i} of words", "text": f"The body of document {i} is some words long, so that it can be a passage that is kept."} for i in range(count)]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(d) + "\n" for d in docs))
-    return write(tmp_path, SET)
+    text = (CONFIGS / "flows" / "structural.yaml").read_text().replace("flow: structural", "flow: asked")
+    text = text.replace("path: ., format: python_docs", "path: a.jsonl, format: jsonl").replace("clusters: 10", "clusters: 1")
+    return write(tmp_path, text.replace("batch_size: 64", "batch_size: 4"))
 
 
 def said(capsys, *args: str) -> dict:
@@ -42,7 +34,7 @@ def test_a_sample_moves_no_latest_and_says_its_size(tmp_path, capsys):
     assert store.read_text("datasets/asked/latest").strip() == whole.published.rsplit("/", 1)[1]
     assert sampled.published.startswith("datasets/asked.sample-5/")
     manifest = store.read_json(f"{sampled.published}/manifest.json")
-    assert (manifest["sample"], manifest["rows"]) == (5, 5)
+    assert (manifest["sample"], manifest["rows"]) == (5, 4)
     assert "A sample: made of the 5 rows" in store.read_text(f"{sampled.published}/README.md")
     assert "sample" not in store.read_json(f"{whole.published}/manifest.json")
 
