@@ -15,7 +15,7 @@ from pydantic import Field
 from operators import columns
 from operators.contract import Example, Outcome, Params, ids, join, operator, reject, row_id, text
 from operators.index_texts import IndexTexts, Texts, TextsFold
-from operators.prompt import Prompt, default_prompts
+from operators.prompt import Prompt, PromptFile, default_prompts
 
 # Scripts written without spaces: each of their characters is a word of its own, and two count as one.
 _DENSE = r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]"
@@ -36,7 +36,7 @@ class CleanQueries(Params):
         default=("keywords", "title"), description="types that may be one word, and copy runs up to twice as long"
     )
     allow_scripts: Literal["passage", "any"] = Field(default="passage", description="passage: that of the query's passage")
-    prompts: dict[str, Prompt] = Field(default_factory=default_prompts, description="as of the step that wrote the queries")
+    prompts: dict[str, PromptFile] = Field(default_factory=default_prompts, description="as of the step that wrote the queries")
 
 
 @operator(

@@ -12,7 +12,7 @@ from pydantic import Field
 from operators import columns
 from operators.contract import Example, Needs, Params, ids, operator, row_id, text
 from operators.engines.llm import LLM, Request, Sampling
-from operators.prompt import Prompt, default_prompts
+from operators.prompt import PromptFile, default_prompts
 from operators.template import asking_faults
 
 _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»", "「": "」", "`": "`", "*": "*"}
@@ -25,7 +25,7 @@ _WRITES = {
 class GenerateQueries(Params):
     """What is asked of each passage."""
 
-    prompts: dict[str, Prompt] = Field(default_factory=default_prompts, min_length=1, description="query type: prompt file")
+    prompts: dict[str, PromptFile] = Field(default_factory=default_prompts, min_length=1, description="query type: prompt file")
     instructions: dict[str, str] = Field(default={}, description="query type: the instruction stored with its queries")
     per_passage: int = Field(default=2, ge=1, description="queries a passage; their types are drawn evenly")
     temperature: float = Field(default=0.8, ge=0)

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
-from pydantic import ValidationInfo, model_validator
+from pydantic import ValidationInfo, WithJsonSchema, model_validator
 
 from operators.columns import row_seed
 from operators.contract import Params
@@ -76,6 +76,9 @@ class Prompt(Params):
         """The labels that begin the template's lines: an answer that holds one has run on."""
         lines = [self.label, self.text.split(PASSAGE)[0].rsplit("\n", 1)[-1].strip()]
         return [line for line in lines if line.endswith(":")]
+
+
+PromptFile = Annotated[Prompt, WithJsonSchema({"type": "string", "description": "a prompt file"})]  # as YAML says it
 
 
 def default_prompts() -> dict[str, Prompt]:

@@ -11,6 +11,7 @@ from flows.cli import main
 from flows.config import CONFIGS
 from tests.flows.test_run import FLOW, go, table, write
 
+
 def corpus(tmp_path: Path, count: int = 30) -> Path:
     """The shipped flow of title-body pairs over a corpus of so many documents."""
     docs = [{"title": f"A title {i} of words", "text": f"The body of document {i} is some words long, so that it can be a passage that is kept."} for i in range(count)]
