@@ -19,7 +19,7 @@ from operators.contract import REJECTS, ROW, ContractError, Item, Outcome, accou
 
 LOT = 64 << 20  # bytes of rows that a scan gathers before it writes them
 HIDDEN = ("_key", "_ord", ROW)
-NAMES = ("doc_id", "passage_id", "query_id", "source", "source_id")  # what a reject is found by
+NAMES = ("doc_id", "passage_id", "query_id", "positive_ids", "query_type", "source", "source_id")  # what a reject is found by
 
 
 def select(job: Job, name: str) -> pa.Table:

@@ -86,7 +86,7 @@ def _said(error: Exception) -> str:
 def find_flow(name: str) -> Path:
     """A flow's file: a path, or the name of a shipped flow, then of a recipe."""
     path = Path(name)
-    if path.exists() or path.suffix in (".yaml", ".yml") or "/" in name:
+    if path.suffix in (".yaml", ".yml") or "/" in name:  # else a folder named as a flow would hide it
         if not path.exists():
             raise InputError(f"{name}: no such file")
         return path.resolve()
