@@ -13,6 +13,11 @@ from typing import Any
 STORE = "store"
 
 
+def _sample(sub: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    sub.add_argument("--sample", type=int, metavar="N", help="only the N rows of the first input with the smallest ids")
+    return sub
+
+
 def parser() -> argparse.ArgumentParser:
     """All verbs and their options."""
     top = argparse.ArgumentParser(prog="pithead", description="Make the training data of embedding and retrieval models.")
@@ -33,25 +38,21 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("--buckets", type=int, help="parts a step is cut into; never changes the set (default: by size)")
         sub.add_argument("--address", default="", help="of a running Ray cluster")
 
-    def sample(sub: argparse.ArgumentParser) -> argparse.ArgumentParser:
-        sub.add_argument("--sample", type=int, metavar="N", help="only the N rows of the first input with the smallest ids")
-        return sub
-
     for name, text in (("run", "run what is missing of a flow"), ("refresh", "plan, run, verify, publish, move `latest`")):
         sub = verb(name, text)
-        engine(sample(sub))
+        engine(_sample(sub))
         sub.add_argument("--until", metavar="STEP", help="stop behind this step")
         sub.add_argument("--max-calls", type=int, metavar="N", help="stop before more LLM calls than this (exit status 3)")
-    sample(verb("plan", "what is stored, what would run, how many model calls"))
-    sub = sample(verb("try", "run one step on a few stored rows and show it"))
+    _sample(verb("plan", "what is stored, what would run, how many model calls"))
+    sub = _sample(verb("try", "run one step on a few stored rows and show it"))
     sub.add_argument("step")
     sub.add_argument("--rows", type=int, default=5)
-    sub = sample(verb("show", "rows or rejects of a stored step; a row's way back to its file"))
+    sub = _sample(verb("show", "rows or rejects of a stored step; a row's way back to its file"))
     sub.add_argument("step")
     sub.add_argument("--rejects", action="store_true")
     sub.add_argument("--rows", type=int, default=3)
     sub.add_argument("--row", metavar="ID", help="walk this id back through the steps")
-    sample(verb("verify", "check every stored part and published shard against its checksum"))
+    _sample(verb("verify", "check every stored part and published shard against its checksum"))
     sub = verb("submit", "run a flow as a job of a Ray cluster")
     engine(sub)
     sub.add_argument("--wait", action="store_true", help="follow the log; exit with the flow's status")

@@ -38,7 +38,7 @@ class FlowConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     flow: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", description="its name; also the data set's")
     doc: str = ""
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     steps: dict[str, StepConfig] = Field(min_length=1)
 
 

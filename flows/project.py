@@ -1,6 +1,7 @@
 """What of a user's project a cluster needs: the folder that holds the flow, and where its files lie."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +24,8 @@ def paths_from(flow: Flow, project: Path | None) -> Iterator[str]:
     """Changes that name the files outside the project as this machine does: a job runs in another folder."""
     for step in flow.steps:
         path = getattr(step.params, "path", "")
-        if step.op.shape != "source" or not path or not Path(path).is_absolute():
+        if step.op.shape != "source" or not path or not os.path.isabs(path):
             continue
+        path = os.path.normpath(path)  # project/../data is not in the project
         if not any(Path(path).is_relative_to(home) for home in (project, ROOT / "configs") if home):
             yield f"steps.{step.name}.with.path={json.dumps(path)}"

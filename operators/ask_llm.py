@@ -64,7 +64,7 @@ class AskLlm(Params):
     top_p: float = Field(default=0.95, gt=0, le=1)
     max_chars: int = Field(default=2048, ge=1, description="of each column that the model is shown")
     max_column_tokens: int | None = Field(default=None, ge=1, description="the same in the model's own tokens")
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
 
     @field_validator("writes", mode="before")
     @classmethod

@@ -22,7 +22,7 @@ class ChooseParagraph(Params):
     min_words: int = Field(default=400, ge=1, description="of a document; a shorter one is a reject")
     paragraph_words: int = Field(default=120, ge=1, description="whole sentences up to so many")
     shuffled: float = Field(default=0.002, ge=0, le=1, description="share of documents cut in three and shuffled")
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
 
 
 @operator(

@@ -1,7 +1,9 @@
 """Compose batches of one source and one cluster (C35; Merrick arXiv:2407.18887, TAS-B arXiv:2104.06967).
 
-In a batch no query, no passage and no text stands twice, and no row's positive is another's negative, so
-in-batch negatives are never false by content. Rerun whole: batches are a property of the whole set.
+In a batch no query and no positive text stands twice, and no row's positive is another's negative, so in-batch
+negatives are never false by content. A negative may serve several rows of a batch: keeping those apart too made
+the batches of 1105 queries of scifact (64 rows, four negatives, short) 12 % smaller, and left out 8 % of the rows
+under drop. Rerun whole: batches are a property of the whole set.
 """
 
 from pathlib import Path
@@ -34,7 +36,7 @@ class ComposeBatches(Params):
     by: list[Literal["source", "cluster", "query_type"]] = ["source", "cluster"]
     remainder: Literal["drop", "short", "mix"] = "drop"
     negatives: bool = True  # whether rows carry hard negatives
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
 
 
 class Batches:

@@ -33,9 +33,17 @@ def dataset_items(p: Any) -> list[Item]:
 
 def dataset_batches(item: Item, p: Any) -> Iterator[Batch]:
     """The split's rows, some thousands at a time."""
+    import pyarrow as pa
+
     found, number = _load(p), 1
     for start in range(0, len(found), ROWS):
-        columns = found[start : start + ROWS]
+        try:
+            columns = found[start : start + ROWS]
+        except MemoryError:
+            raise
+        except (pa.ArrowException, OSError, ValueError) as error:
+            said = str(error).splitlines()[0][:80] if str(error) else type(error).__name__
+            raise InputError(f"{p.path}: what stands behind row {start} cannot be read ({said}); copy it again") from error
         count = len(next(iter(columns.values())))
         yield Batch(columns, list(range(number, number + count)))
         number += count

@@ -27,7 +27,7 @@ class DrawAttributes(Params):
     )
     key: str = Field(default="passage_id", min_length=1, description="the id that decides what is drawn")
     copies: int = Field(default=1, ge=1, description="rows made of each; unweighted combinations differ while there are any left")
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="before")
     @classmethod

@@ -21,7 +21,7 @@ class FitClusters(Params):
     per_cluster: int = Field(default=256, ge=1)  # rows a cluster in the sample; faiss uses no more
     iterations: int = Field(default=25, ge=1)
     redo: int = Field(default=3, ge=1)
-    seed: int = 42
+    seed: int = Field(default=42, ge=0, lt=2**31)
 
 
 class Centroids:

@@ -3,8 +3,8 @@
 Every reader yields `Batch`es: columns of equal length, or a record that cannot be read with its reason.
 """
 
-import csv
 import difflib
+import glob
 import gzip
 import hashlib
 import io
@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from operators import csv_lines
 from operators.contract import InputError, Item
 
 ROWS = 4096  # records a batch
@@ -23,6 +24,8 @@ SUFFIXES = {
     ".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": "csv", ".tsv": "tsv",
     ".txt": "text", ".md": "text", ".rst": "text", ".trec": "trec", ".qrels": "trec",
 }  # fmt: skip
+_MANIFESTS = ("manifest.json", "dataset_info.json", "dataset_infos.json")
+_PAPERS = ("README", "LICENSE", "LICENCE", "NOTICE", "CHANGELOG")
 Bad = tuple[int, str, str]  # record number, reason, value
 
 
@@ -46,23 +49,45 @@ def kind_of(path: Path, given: str) -> str:
 
 
 def files_of(path: str, given: str) -> list[Path]:
-    """The files that ``path`` names: itself, a folder's in order of name, or a glob's."""
+    """The files that ``path`` names: itself, a published set's shards, a folder's in order of name, or a glob's."""
     root = Path(path)
-    if any(c in path for c in "*?["):
-        anchor = Path(root.anchor or ".")
-        found = sorted(anchor.glob(str(root.relative_to(anchor) if root.anchor else root)))
-    elif root.is_dir():
-        found = sorted(p for p in root.rglob("*") if p.is_file() and not p.name.startswith("."))
-        # beside the shards of a published set stand its card and its manifest
+    if root.is_dir():
+        if found := _shards(root, given):
+            return found
+        found = _data(sorted(p for p in root.rglob("*") if p.is_file() and not p.name.startswith(".")), given)
         known = [p for p in found if any(SUFFIXES.get(s) == given or given == "auto" and s in SUFFIXES for s in p.suffixes)]
         found = known or (found if given == "text" else [])
-    elif root.exists():
+    elif root.exists():  # before the glob: a file may be called br[1].jsonl
         found = [root]
+    elif any(c in path for c in "*?["):
+        found = _data(sorted(p for p in map(Path, glob.iglob(path, recursive=True)) if p.is_file()), given)
     else:
         raise InputError(f"{path}: no such file or folder; mend `path:`")
     if not found:
         raise InputError(f"{path}: it holds no file that can be read; mend `path:`")
     return found
+
+
+def _shards(folder: Path, given: str) -> list[Path]:
+    """The shards of a published set, as its manifest names them; none where the folder is not one."""
+    try:
+        said = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        found = [folder / Path(shard["file"]).name for shard in said["shards"]]
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
+        return []
+    if given not in ("auto", "parquet"):
+        return []
+    for shard in found:
+        if not shard.is_file():
+            raise InputError(f"{shard}: the manifest beside it names it, and it is not there; copy the set again")
+    return found
+
+
+def _data(found: Sequence[Path], given: str) -> list[Path]:
+    """Without the papers that stand beside records: a card, a licence, a manifest. Among texts alone they are texts."""
+    records = any(SUFFIXES.get(s, "text") != "text" for p in found for s in p.suffixes if p.name not in _MANIFESTS)
+    papers = [p for p in found if p.name in _MANIFESTS or p.stem.upper() in _PAPERS] if records and given != "text" else []
+    return [p for p in found if p not in papers]
 
 
 def digest_of(path: Path) -> str:
@@ -89,13 +114,28 @@ def read(path: Path, given: str) -> Iterator[Batch]:
         raise InputError(f"{path}: it ends early, its gzip is cut off; copy it again") from error
     except gzip.BadGzipFile as error:
         raise InputError(f"{path}: it is not gzip, although its name says so") from error
+    except OSError as error:
+        if path.suffix != ".zst" or error.errno is not None:  # an errno is the disk's word, not the decompressor's
+            raise
+        said = "it ends early, its zstd is cut off" if "Truncated" in str(error) else "it is not whole zstd"
+        raise InputError(f"{path}: {said}; copy it again") from error
 
 
 def _parquet(path: Path) -> Iterator[Batch]:
+    import pyarrow as pa
+
     with _open_parquet(path) as file:
-        number = 1
-        for batch in file.iter_batches(ROWS):
-            columns = {name: batch.column(i).to_pylist() for i, name in enumerate(batch.schema.names)}
+        number, batches = 1, file.iter_batches(ROWS)
+        while True:
+            try:
+                if (batch := next(batches, None)) is None:
+                    return
+                columns = {name: batch.column(i).to_pylist() for i, name in enumerate(batch.schema.names)}
+            except MemoryError:
+                raise
+            except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+                said = str(error).splitlines()[0][:80] if str(error) else type(error).__name__
+                raise InputError(f"{path}: what stands behind row {number - 1} cannot be read ({said}); copy it again") from error
             yield Batch(columns, list(range(number, number + len(batch))))
             number += len(batch)
 
@@ -114,9 +154,10 @@ def _bytes(path: Path) -> Any:
     if path.suffix == ".gz":
         return gzip.open(path, "rb")
     if path.suffix == ".zst":
-        import zstandard
+        import pyarrow as pa
 
-        return io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(path.open("rb"), closefd=True))
+        # not zstandard's reader: to that a frame cut off is the end of the file
+        return io.BufferedReader(pa.CompressedInputStream(pa.OSFile(str(path)), "zstd"))
     return path.open("rb")
 
 
@@ -134,36 +175,37 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes | None]]:
                 yield number, line
 
 
-def _jsonl(path: Path) -> Iterator[Batch]:
+def _batched(found: csv_lines.Found) -> Iterator[Batch]:
     records: list[dict[str, Any]] = []
     numbers: list[int] = []
     bad: list[Bad] = []
-    for number, line in _lines(path):
-        if line is not None and not line.strip():
-            continue
-        record, fault = _record(line)
-        if record is None:
-            bad.append((number, *fault))
-        else:
-            records.append(record)
+    for number, one in found:
+        if isinstance(one, dict):
+            records.append(one)
             numbers.append(number)
+        else:
+            bad.append((number, *one))
         if len(records) + len(bad) >= ROWS:
             yield Batch(_columns(records), numbers, bad)
             records, numbers, bad = [], [], []
     yield Batch(_columns(records), numbers, bad)
 
 
-def _record(line: bytes | None) -> tuple[dict[str, Any] | None, tuple[str, str]]:
+def _jsonl(path: Path) -> Iterator[Batch]:
+    return _batched((number, _record(line)) for number, line in _lines(path) if line is None or line.strip())
+
+
+def _record(line: bytes | None) -> dict[str, Any] | csv_lines.Fault:
     if line is None:
-        return None, (f"a line longer than {LINE >> 20} MB", "")
+        return f"a line longer than {LINE >> 20} MB", ""
     head = line[:200].decode("utf-8", "replace").strip()
     try:
         value = json.loads(line.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
-        return None, ("invalid UTF-8", f"byte {error.start}: {head}")
+        return "invalid UTF-8", f"byte {error.start}: {head}"
     except (ValueError, RecursionError):
-        return None, ("not JSON", head)
-    return (value, ("", "")) if isinstance(value, dict) else (None, ("not a JSON object", head))
+        return "not JSON", head
+    return value if isinstance(value, dict) else ("not a JSON object", head)
 
 
 def _columns(records: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
@@ -172,34 +214,7 @@ def _columns(records: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
 
 
 def _csv(path: Path) -> Iterator[Batch]:
-    csv.field_size_limit(LINE)
-    bad: list[Bad] = []
-
-    def decoded() -> Iterator[str]:
-        for number, line in _lines(path):
-            if line is None:
-                bad.append((number, f"a line longer than {LINE >> 20} MB", ""))
-                continue
-            try:
-                yield line.decode("utf-8-sig")
-            except UnicodeDecodeError as error:
-                bad.append((number, "invalid UTF-8", f"byte {error.start}: {line[:100].decode('utf-8', 'replace')}"))
-
-    tab = "\t" if ".tsv" in path.suffixes else ","
-    reader = csv.DictReader(decoded(), delimiter=tab, quoting=csv.QUOTE_NONE if tab == "\t" else csv.QUOTE_MINIMAL)
-    records: list[dict[str, Any]] = []
-    numbers: list[int] = []
-    for record in reader:
-        if None in record or None in record.values():
-            bad.append((reader.line_num, "another number of fields than the header", str(record)[:200]))
-        else:
-            records.append(record)
-            numbers.append(reader.line_num)
-        if len(records) >= ROWS:
-            yield Batch(_columns(records), numbers, bad[:])
-            records, numbers = [], []
-            bad.clear()
-    yield Batch(_columns(records), numbers, bad[:])
+    return _batched(csv_lines.records(path, _lines(path), "\t" if ".tsv" in path.suffixes else ",", LINE))
 
 
 def _text(path: Path) -> Iterator[Batch]:
@@ -214,15 +229,16 @@ def _text(path: Path) -> Iterator[Batch]:
 
 def _trec(path: Path) -> Iterator[Batch]:
     """TREC qrels: query, iteration, document, relevance."""
-    records, numbers, bad = [], [], []
-    for number, line in _lines(path):
-        fields = (line or b"").decode("utf-8", "replace").split()
-        if len(fields) == 4:
-            records.append({"query_id": fields[0], "corpus_id": fields[2], "score": fields[3]})
-            numbers.append(number)
-        elif fields:
-            bad.append((number, "not four fields of TREC qrels", " ".join(fields)[:200]))
-    yield Batch(_columns(records), numbers, bad)
+
+    def found() -> csv_lines.Found:
+        for number, line in _lines(path):
+            fields = (line or b"").decode("utf-8", "replace").split()
+            if len(fields) == 4:
+                yield number, {"query_id": fields[0], "corpus_id": fields[2], "score": fields[3]}
+            elif fields:
+                yield number, ("not four fields of TREC qrels", " ".join(fields)[:200])
+
+    return _batched(found())
 
 
 def first_columns(path: Path, given: str) -> set[str] | None:
@@ -230,9 +246,14 @@ def first_columns(path: Path, given: str) -> set[str] | None:
     if kind_of(path, given) == "parquet":
         with _open_parquet(path) as file:
             return set(file.schema_arrow.names)
+    have: set[str] = set()
+    count = 0
     for batch in read(path, given):
-        return set(batch.columns) if batch.columns else None
-    return None
+        have.update(batch.columns)
+        count += len(batch.numbers)
+        if count >= ROWS:
+            break
+    return have or None
 
 
 def pick(names: Iterable[str], wanted: str, given: str | None, usual: Sequence[str], path: str) -> str:
@@ -244,4 +265,5 @@ def pick(names: Iterable[str], wanted: str, given: str | None, usual: Sequence[s
     close = difflib.get_close_matches(given or wanted, have, 1, 0.6)
     hint = f"; did you mean {close[0]!r}?" if close else f"; it has {', '.join(sorted(have)) or 'none'}"
     missing = f"no column {given!r}" if given else f"no column for the {wanted}"
-    raise InputError(f"{path}: {missing}{hint}; name it with `columns: {{{wanted}: ...}}`")
+    said = f"{path}: {missing}{hint}; name it with `columns: {{{wanted}: ...}}`"
+    raise InputError(said.encode("utf-8", "backslashreplace").decode())  # JSON may name half a surrogate pair

@@ -34,7 +34,7 @@ class GenerateQueries(Params):
     max_chars: int = Field(default=2048, ge=1, description="of the passage that the model is shown")
     max_passage_tokens: int | None = Field(default=None, ge=1, description="in the model's tokens; what is cut is counted")
     shots: int | None = Field(default=None, ge=0, description="few-shots drawn for each query of the prompt's; all if not said")
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
 
 
 def _check(p: GenerateQueries, using: Mapping[str, Any]) -> list[str]:

@@ -31,7 +31,7 @@ class ListAttributes(Params):
         min_length=1, description="column: values, value: weight, or a file with one value a line"
     )
     path: str = Field(default="", description="the folder of the files; where flows look for prompts, if not said")
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="before")
     @classmethod

@@ -49,7 +49,7 @@ class MakeNeedles(Params):
     per_length: int = Field(default=50, ge=1, description="documents of each kind and length")
     path: str = Field(default="", description="a text file to take filler from")
     source: str = "needles"
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
     def every_query_is_its_own(self) -> Self:

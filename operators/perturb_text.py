@@ -26,7 +26,7 @@ class PerturbText(Params):
     kinds: tuple[Kind, ...] = Field(default=("typos", "word_order", "phrase_split"), min_length=1)
     typos: int = Field(default=1, ge=1, description="of a text, each in another word while there are any left")
     window: int = Field(default=3, ge=2, description="words that are put in another order, next to each other")
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
 
 
 def _writes(p: PerturbText) -> Columns:

@@ -100,22 +100,21 @@ def read_corpus(item: Item, p: ReadCorpus) -> Iterator[Outcome]:
     if p.format == "python_docs":
         found = list(python_docs.docs())
         ids, titles, texts = (list(c) for c in zip(*found, strict=True))
-        yield _outcome(p, formats.Batch({"_id": ids, "title": titles, "text": texts}, list(range(1, len(ids) + 1))), item)
+        found_once = formats.Batch({"_id": ids, "title": titles, "text": texts}, list(range(1, len(ids) + 1)))
+        yield _outcome(p, found_once, {"id": "_id", "title": "title", "text": "text", "lang": None}, item)
         return
-    for batch in batches_of(item, p, "corpus"):
-        yield _outcome(p, batch, item)
+    for batch, names in rows.named(batches_of(item, p, "corpus"), USUAL, p.columns, ("text",), item.name):
+        yield _outcome(p, batch, names, item)
 
 
-def _outcome(p: ReadCorpus, batch: formats.Batch, item: Item) -> Outcome:
-    count, given = len(batch.numbers), dict(p.columns)
-    if count:
-        formats.pick(batch.columns, "text", given.get("text"), USUAL["text"], item.name)
-    names = {c: next((n for n in ([given[c]] if c in given else USUAL[c]) if n in batch.columns), None) for c in USUAL}
+def _outcome(p: ReadCorpus, batch: formats.Batch, names: Mapping[str, str | None], item: Item) -> Outcome:
+    count = len(batch.numbers)
     bad = list(batch.bad)
     kept: list[tuple[str, str, str, str]] = []
     values = zip(*(rows.column(batch.columns, names[c], count) for c in ("id", "title", "text", "lang")), strict=True)
     for number, (own, title, body, lang) in zip(batch.numbers, values, strict=True):
         fault = rows.text_fault(body, "text", p.max_chars) or rows.text_fault(title, "title", p.max_chars)
+        fault = fault or rows.id_fault(own, "id") or rows.id_fault(lang, "lang")
         if fault is None and not (body or "").strip():
             fault = ("empty text", rows.as_id(own))
         if fault:

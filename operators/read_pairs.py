@@ -48,13 +48,9 @@ def _check(p: ReadPairs, using: Mapping[str, Any]) -> list[str]:
 @operator("source", version="1", key="query_id", items=_items, writes=WRITES, check=_check)
 def read_pairs(item: Item, p: ReadPairs) -> Iterator[Outcome]:
     """One row a (query, positive); a record with a list of positives makes several."""
-    for batch in batches_of(item, p, "pairs"):
-        count, given = len(batch.numbers), dict(p.columns)
-        if count:
-            for column in ("query", "positive"):
-                formats.pick(batch.columns, column, given.get(column), USUAL[column], item.name)
-        names = {c: next((n for n in ([given[c]] if c in given else USUAL[c]) if n in batch.columns), None) for c in USUAL}
-        bad, kept = list(batch.bad), []
+    batches = rows.named(batches_of(item, p, "pairs"), USUAL, p.columns, ("query", "positive"), item.name)
+    for batch, names in batches:
+        count, bad, kept = len(batch.numbers), list(batch.bad), []
         columns = [rows.column(batch.columns, names[c], count) for c in ("query", "positive", "title", "instruction", "id")]
         for number, record in zip(batch.numbers, zip(*columns, strict=True), strict=True):
             found, faults = _pairs(p, number, record, item)
@@ -67,8 +63,10 @@ def _pairs(p: ReadPairs, number: int, record: Any, item: Item) -> tuple[list[Any
     query, positives, title, instruction, own = record
     faults: list[formats.Bad] = []
     found = []
+    words = (("id", own), ("instruction", instruction), ("title", title))
+    own_fault = next((fault for name, value in words if (fault := rows.id_fault(value, name))), None)
     for positive in positives if isinstance(positives, list) else [positives]:
-        fault = None
+        fault = own_fault
         for name, value in (("query", query), ("positive", positive)):
             fault = fault or rows.text_fault(value, name, p.max_chars)
             if fault is None and not (value or "").strip():

@@ -62,15 +62,11 @@ def _check(p: ReadQrels, using: Mapping[str, Any]) -> list[str]:
 def read_qrels(item: Item, p: ReadQrels) -> Iterator[Outcome]:
     """Judgements of one file; those below ``min_relevance`` are counted rejects."""
     kind = _place(p)[1]
-    for batch in dataset_batches(item, p) if kind == "datasets" else formats.read(Path(item.name), kind):
-        count, given = len(batch.numbers), dict(p.columns)
-        names = {c: formats.pick(batch.columns, c, given.get(c), USUAL[c], item.name) if count else None
-                 for c in ("query", "document")}  # fmt: skip
-        grades_at = [given["relevance"]] if "relevance" in given else USUAL["relevance"]
-        grade = next((n for n in grades_at if n in batch.columns), None)
-        bad = list(batch.bad)
+    batches = dataset_batches(item, p) if kind == "datasets" else formats.read(Path(item.name), kind)
+    for batch, names in rows.named(batches, USUAL, p.columns, ("query", "document"), item.name):
+        count, bad = len(batch.numbers), list(batch.bad)
         kept: list[tuple[str, str, int]] = []
-        columns = [rows.column(batch.columns, n, count) for n in (names["query"], names["document"], grade)]
+        columns = [rows.column(batch.columns, names[c], count) for c in ("query", "document", "relevance")]
         for number, (query, document, given_grade) in zip(batch.numbers, zip(*columns, strict=True), strict=True):
             fault, value = _fault(p, query, document, given_grade)
             if fault:
@@ -87,12 +83,18 @@ def read_qrels(item: Item, p: ReadQrels) -> Iterator[Outcome]:
 def _fault(p: ReadQrels, query: Any, document: Any, grade: Any) -> tuple[str, int]:
     if query in (None, "") or document in (None, ""):
         return "no query or no document", 0
+    if fault := rows.id_fault(query, "query") or rows.id_fault(document, "document"):
+        return fault[0], 0
     try:
         value = float(grade) if grade is not None else 1.0
     except (TypeError, ValueError):
         return "relevance is not a number", 0
+    except OverflowError:
+        return "relevance is out of range", 0
     if not value.is_integer():
         return "relevance is not a whole number", 0
+    if abs(value) >= 2**31:
+        return "relevance is out of range", 0
     return ("" if value >= p.min_relevance else "below min_relevance"), int(value)
 
 

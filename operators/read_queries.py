@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from operators import formats, rows
+from operators import rows
 from operators.columns import content_ids
 from operators.contract import Item, Outcome, Params, operator, row_id, text
 from operators.read_corpus import batches_of, check_file, items_of, source_of
@@ -44,16 +44,13 @@ def _check(p: ReadQueries, using: Mapping[str, Any]) -> list[str]:
 @operator("source", version="1", key="query_id", items=_items, writes=WRITES, check=_check)
 def read_queries(item: Item, p: ReadQueries) -> Iterator[Outcome]:
     """Queries of one file, some thousands at a time."""
-    for batch in batches_of(item, p, "queries"):
-        count, given = len(batch.numbers), dict(p.columns)
-        if count:
-            formats.pick(batch.columns, "query", given.get("query"), USUAL["query"], item.name)
-        names = {c: next((n for n in ([given[c]] if c in given else USUAL[c]) if n in batch.columns), None) for c in USUAL}
-        bad = list(batch.bad)
+    for batch, names in rows.named(batches_of(item, p, "queries"), USUAL, p.columns, ("query",), item.name):
+        count, bad = len(batch.numbers), list(batch.bad)
         kept: list[tuple[str, str, str]] = []
         values = zip(*(rows.column(batch.columns, names[c], count) for c in ("id", "query", "lang")), strict=True)
         for number, (own, query, lang) in zip(batch.numbers, values, strict=True):
             fault = rows.text_fault(query, "query", p.max_chars)
+            fault = fault or rows.id_fault(own, "id") or rows.id_fault(lang, "lang")
             if fault is None and not (query or "").strip():
                 fault = ("empty query", rows.as_id(own))
             if fault:

@@ -1,11 +1,13 @@
 """Checks that every reader makes of a record's texts, with the reason where one fails."""
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from operators.contract import REJECTS, text
+from operators.formats import ROWS, Batch, pick
 
 
 def text_fault(value: Any, name: str, longest: int) -> tuple[str, str] | None:
@@ -23,10 +25,16 @@ def text_fault(value: Any, name: str, longest: int) -> tuple[str, str] | None:
     return None
 
 
+def id_fault(value: Any, name: str) -> tuple[str, str] | None:
+    """(reason, value) where an id, or another word that `as_id` makes text of, cannot be used; None where it can."""
+    return text_fault(as_id(value), name, sys.maxsize)
+
+
 def bad_table(bad: Sequence[tuple[int, str, str]]) -> pa.Table:
     """Rejects of a source: ``_row`` is the record's number in its file."""
     numbers, reasons, values = zip(*bad, strict=True) if bad else ((), (), ())
-    return pa.table([pa.array(numbers, pa.int32()), pa.array(reasons, text), pa.array(values, text)], schema=REJECTS)
+    said = [value.encode("utf-8", "replace").decode() for value in values]  # half a surrogate pair is no UTF-8
+    return pa.table([pa.array(numbers, pa.int32()), pa.array(reasons, text), pa.array(said, text)], schema=REJECTS)
 
 
 def as_id(value: Any) -> str:
@@ -37,3 +45,39 @@ def as_id(value: Any) -> str:
 def column(columns: Mapping[str, list[Any]], name: str | None, count: int) -> list[Any]:
     """A column's values; None everywhere where there is none."""
     return columns[name] if name is not None and name in columns else [None] * count
+
+
+def named(
+    batches: Iterator[Batch], usual: Mapping[str, Sequence[str]], given: Mapping[Any, str], needed: Sequence[str], path: str
+) -> Iterator[tuple[Batch, dict[str, str | None]]]:
+    """Each batch with the column of each field, told once a file: what a record means is no matter of its neighbours.
+
+    The file's first `ROWS` records decide. A field that none of them has is told where it first comes.
+    """
+    first: list[Batch] = []
+    have: dict[str, None] = {}
+    names: dict[str, str | None] = dict.fromkeys(usual)
+    count = 0
+    while count < ROWS and (batch := next(batches, None)) is not None:
+        if batch.bad:  # not held: a file may be bad throughout
+            yield Batch({}, [], batch.bad), names
+        if batch.numbers:
+            first.append(Batch(batch.columns, batch.numbers))
+            have |= dict.fromkeys(batch.columns)
+            count += len(batch.numbers)
+    for name in needed if first else ():
+        names[name] = pick(have, name, given.get(name), usual[name], path)
+    names = _told(names, have, usual, given)
+    yield from ((batch, names) for batch in first)
+    for batch in batches:
+        names = _told(names, batch.columns, usual, given)
+        yield batch, names
+
+
+def _told(
+    names: Mapping[str, str | None], have: Mapping[str, Any], usual: Mapping[str, Sequence[str]], given: Mapping[Any, str]
+) -> dict[str, str | None]:
+    return {
+        field: name or next((n for n in ([given[field]] if field in given else usual[field]) if n in have), None)
+        for field, name in names.items()
+    }

@@ -14,7 +14,7 @@ class SampleRows(Params):
     share: float = Field(gt=0, le=1)  # of the ids
     offset: float = Field(default=0, ge=0, lt=1, description="where the share begins: 0, 0.5, 0.8 part rows 50, 30, 20 %")
     key: str = "passage_id"
-    seed: int = 0  # another seed is another draw
+    seed: int = Field(default=0, ge=0, lt=2**64)  # another seed is another draw
 
 
 @operator("map", version="1", reads=lambda p: {p.key: row_id}, rows="fewer")

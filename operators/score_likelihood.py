@@ -23,7 +23,7 @@ class ScoreLikelihood(Params):
     column: str = Field(default="query", min_length=1, description="the column of the answers")
     row: str = Field(default="passage_id", min_length=1, description="the id that seeded a row's answer")
     max_chars: int = Field(default=2048, ge=1, description="of each column that the model is shown")
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
     def goes_on_from_a_text(self) -> Self:

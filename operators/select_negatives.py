@@ -57,7 +57,7 @@ class SelectNegatives(Params):
     negatives: int = Field(default=5, ge=1)
     min_negatives: int = Field(default=1, ge=1)
     pick: Literal["top", "random"] = "top"
-    seed: int = 0  # pick: random
+    seed: int = Field(default=0, ge=0)  # pick: random
 
     @model_validator(mode="after")
     def _every_option_acts(self) -> Self:

@@ -17,7 +17,7 @@ class SplitRows(Params):
     shares: dict[str, float] = Field(default={"train": 0.9, "dev": 0.1}, min_length=1, description="side: its share of the ids")
     keep: tuple[str, ...] = Field(default=(), description="the sides that pass on, the others are rejects; all where not said")
     key: str = Field(default="passage_id", min_length=1, description="the id that stays on one side")
-    seed: int = 42
+    seed: int = Field(default=42, ge=0)
 
     @field_validator("shares")
     @classmethod

@@ -5,6 +5,7 @@ rest of its passage: the inverse cloze task (arXiv:1906.00300, arXiv:2002.03932)
 """
 
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple, Self
 
@@ -20,7 +21,7 @@ Kind = Literal["title_body", "heading_section", "inverse_cloze", "body_first"]
 
 _LINE = r"[=\-~^\"'*+#`]"
 _HEADING = re.compile(
-    r"^(?:\#{1,6}[ \t]+(?P<hash>\S[^\n]*?)[ \t]*\#*[ \t]*$"
+    r"^(?:\#{1,6}[ \t]+(?P<hash>\S[^\n]*)$"
     rf"|(?:(?P<over>{_LINE})(?P=over){{2,}}[ \t]*\n[ \t]*)?"
     rf"(?P<under>\S[^\n]*)\n(?P<line>{_LINE})(?P=line){{2,}}[ \t]*$"
     r"|(?<![^\n]\n)(?P<plain>(?:\d+(?:\.\d+)*\.?[ \t]+)?[^\W\d_a-z][^\n]{0,79})"
@@ -38,7 +39,7 @@ class StructuralPairs(Params):
     min_passage_words: int = Field(default=10, ge=1)
     max_passage_words: int = Field(default=180, ge=1)
     instruction: str = ""
-    seed: int = 0  # inverse_cloze
+    seed: int = Field(default=0, ge=0)  # inverse_cloze
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -103,7 +104,9 @@ def structural_pairs(table: pa.Table, p: StructuralPairs) -> Outcome:
             reasons[row] = ("; ".join(dict.fromkeys(why)), document.title)
         rows += [row] * len(made)
         pairs += [(kind, pair, passage) for kind, (pair, passage) in made]
-    return outcome_of(table, _columns(table.take(pa.array(rows, pa.int64())), pairs, p), reasons)
+    # without the texts: a document of 8000 sections would be copied 8000 times
+    kept = table.drop_columns(["text"]).take(pa.array(rows, pa.int64()))
+    return outcome_of(table, _columns(kept, pairs, p), reasons)
 
 
 def _columns(kept: pa.Table, pairs: list[tuple[str, Pair, str]], p: StructuralPairs) -> pa.Table:
@@ -125,7 +128,7 @@ def _columns(kept: pa.Table, pairs: list[tuple[str, Pair, str]], p: StructuralPa
         ("end", pa.array([pair.end for _, pair, _ in pairs], pa.int32())),
     ):
         kept = columns.put(kept, name, values)
-    return kept.drop_columns(["text"])
+    return kept
 
 
 def _checked(
@@ -173,16 +176,22 @@ def _title_body(document: Document, p: StructuralPairs) -> Made:
 def _heading_section(document: Document, p: StructuralPairs) -> Made:
     body = document.body
     fenced = [match.span() for match in _FENCE.finditer(body)]
-    found = [m for m in _HEADING.finditer(body) if not any(a <= m.start() < b for a, b in fenced)]
+    opens, closes = [a for a, _ in fenced], [0, *(b for _, b in fenced)]
+    found = [m for m in _HEADING.finditer(body) if m.start() >= closes[bisect_right(opens, m.start())]]
     if not found:
         yield "no heading"
         return
     for match, following in zip(found, [*(m.start() for m in found[1:]), len(body)], strict=True):
-        heading = columns.normalise(match["hash"] or match["under"] or match["plain"])
+        heading = columns.normalise(_unclosed(match["hash"]) or match["under"] or match["plain"])
         title = columns.normalise(document.title)
         query = heading if not title or title.casefold() in heading.casefold() else f"{title}: {heading}"
         start, end = trim(body, match.end(), following)
         yield Pair(query, *_cut(body, start, end, p.max_passage_words)) if start < end else "empty section"
+
+
+def _unclosed(heading: str | None) -> str:
+    """Markdown's heading without the signs that close it; in one expression with the line, that was cubic in its length."""
+    return heading[:1] + heading[1:].rstrip(" \t").rstrip("#").rstrip(" \t") if heading else ""
 
 
 def _inverse_cloze(document: Document, p: StructuralPairs) -> Made:

@@ -185,5 +185,5 @@ def look_into(store: Path) -> None:
 def test_the_spent_budget_of_calls_is_exit_status_three(tmp_path, capsys):
     corpus = write_corpus(tmp_path / "corpus.jsonl", 20)
     flags = ["--set", f"corpus.path={corpus}", "--set", "corpus.format=jsonl", "--set", "chosen.share=1", "--workers", "0"]
-    assert main(["run", "quickstart", "--store", str(tmp_path / "s"), "--until", "queries", "--max-calls", "1", *flags]) == 3
-    assert "--max-calls is spent, 0 of 8 parts are made" in capsys.readouterr().err
+    assert main(["run", "quickstart", "--store", str(tmp_path / "s"), "--until", "queries", "--max-calls", "12", *flags]) == 3
+    assert "--max-calls is spent, 1 of 8 parts are made" in capsys.readouterr().err

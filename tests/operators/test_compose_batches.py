@@ -102,6 +102,18 @@ def test_rows_of_closed_batches_spill_until_what_is_left_out_makes_no_batch(seed
     assert len(composed(left)) == 0
 
 
+def test_a_negative_may_serve_two_rows_of_a_batch_and_the_claim_says_so():
+    from operators import compose_batches as module
+
+    p = ComposeBatches(batch_size=2)
+    assert list(compose([(0, [2], 0, 0), (1, [2], 0, 0)], p)[0]) == [0]
+    assert list(compose([(0, [], 0, 0), (9, [], 0, 0)], p)[0]) == []  # one text, two titles
+    assert list(compose([(0, [], 0, 0), (1, [9], 0, 0)], p)[0]) == []
+    said = " ".join(module.__doc__.split())
+    assert "no query and no positive text stands twice" in said
+    assert "A negative may serve several rows of a batch" in said
+
+
 def test_a_query_on_two_rows_is_refused():
     one = content_ids(["q"]).to_pylist()
     table = {"query_id": pa.array(one * 2, row_id), "positive_ids": pa.array([[IDS[0]], [IDS[1]]], ids)}

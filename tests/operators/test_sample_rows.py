@@ -1,5 +1,11 @@
-import pyarrow as pa
+import importlib
+from pathlib import Path
 
+import pyarrow as pa
+import pytest
+from pydantic import ValidationError
+
+from flows.config import FlowConfig
 from operators.columns import content_ids
 from operators.contract import apply
 from operators.sample_rows import SampleRows, sample_rows
@@ -23,3 +29,21 @@ def test_shares_side_by_side_part_the_rows():
     kept = [apply(sample_rows, ROWS, p).table["passage_id"].to_pylist() for p in parts]
     assert sorted(i for part in kept for i in part) == sorted(ROWS["passage_id"].to_pylist())
     assert all(abs(len(part) / 5000 - p.share) < 0.03 for part, p in zip(kept, parts, strict=True))
+
+
+SEEDED = sorted(p.stem for p in Path(importlib.import_module("operators").__path__[0]).glob("*.py") if "    seed: int" in p.read_text())
+
+
+@pytest.mark.parametrize("name", SEEDED)
+def test_no_operator_takes_a_seed_below_zero(name):
+    found = getattr(importlib.import_module(f"operators.{name}"), name).params
+    with pytest.raises(ValidationError, match="seed\\n  Input should be greater than or equal to 0"):
+        found(seed=-1)
+
+
+def test_a_flow_takes_no_seed_below_zero_and_this_draw_none_of_more_than_64_bits():
+    with pytest.raises(ValidationError, match="seed\\n  Input should be greater than or equal to 0"):
+        FlowConfig(flow="f", seed=-1, steps={"a": {"op": "read_corpus"}})
+    with pytest.raises(ValidationError, match="seed"):
+        SampleRows(share=0.5, seed=2**64)
+    assert len(apply(sample_rows, ROWS, SampleRows(share=0.5, seed=2**64 - 1)).table) > 2000

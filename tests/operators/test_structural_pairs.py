@@ -1,5 +1,7 @@
 """Pairs come from a document's own structure; the query never stands in its passage."""
 
+import re
+import time
 from typing import Any
 
 import pyarrow as pa
@@ -11,7 +13,7 @@ from pydantic import ValidationError
 from operators import columns
 from operators.contract import Outcome, apply, text
 from operators.sentences import count_words
-from operators.structural_pairs import StructuralPairs, example, structural_pairs
+from operators.structural_pairs import _HEADING, StructuralPairs, _unclosed, example, structural_pairs
 
 KINDS = ("title_body", "heading_section", "inverse_cloze", "body_first")
 
@@ -131,3 +133,29 @@ def test_the_text_ends_here() -> None:
 def test_options_that_cannot_act_are_refused(params: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         StructuralPairs.model_validate(params)
+
+
+OLD_HASH = re.compile(r"^\#{1,6}[ \t]+(?P<hash>\S[^\n]*?)[ \t]*\#*[ \t]*$", re.MULTILINE)
+
+
+@given(st.text(st.sampled_from("# \ta\r"), max_size=12))
+def test_a_markdown_heading_is_what_the_cubic_expression_took(line: str) -> None:
+    old = OLD_HASH.match("# " + line)
+    new = _HEADING.match("# " + line)
+    assert (old is None) == (new is None or new["hash"] is None)
+    if old and new:
+        assert (_unclosed(new["hash"]), new.end()) == (old["hash"], old.end())
+
+
+def test_a_heading_of_many_blanks_and_signs_takes_no_longer_than_it_is() -> None:
+    body = "# a" + (" " * 20_000 + "#" * 20_000) * 5 + " b\n\nOne two three four."
+    start = time.perf_counter()
+    run([("", body)], kinds=("heading_section",))
+    assert time.perf_counter() - start < 2
+
+
+def test_many_headings_beside_many_fences_take_no_longer_than_they_are() -> None:
+    body = "# One two\nThree four five.\n```\n# six\n```\n" * 8_000
+    start = time.perf_counter()
+    assert len(run([("", body)], kinds=("heading_section",)).table) == 8_000
+    assert time.perf_counter() - start < 6
