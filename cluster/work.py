@@ -121,15 +121,17 @@ class Job:
 
     def _kept(self, name: str, used: Any) -> Any:
         """An LLM behind its ledger; anything else as it is."""
-        entry = json.loads(self.work.using[name])
-        if entry.get("kind") != "llm" or self.work.kind not in ("map", "bucket"):
+        said = json.loads(self.work.using[name])
+        if said.get("kind") != "llm" or self.work.kind not in ("map", "bucket"):
             return used
-        served = entry.pop("serving", None) or {}
-        identity = json.dumps(entry, sort_keys=True)
+        from operators.engines.models import ModelEntry
+
+        entry = ModelEntry.model_validate(said)
+        identity = json.dumps(entry.identity(), sort_keys=True)
         model = hashlib.sha256(identity.encode()).hexdigest()[:16]
         home = f"ledger/{model}/{self.op.name}"
         self.journals.append(FileJournal(self.store, home, self.work.name, self.attempt))
-        return Ledger(used, identity, self.journals[-1], (served.get("price_in", 0), served.get("price_out", 0)))
+        return Ledger(used, identity, self.journals[-1], (entry.serving.price_in, entry.serving.price_out))
 
     def close(self) -> None:
         """Write what the journals gathered, however the work ended."""

@@ -143,7 +143,7 @@ def _params(checks: _Checks, at: str, op: Operator, written: StepConfig) -> Para
 
 def _find_files(checks: _Checks, at: str, op: Operator, given: dict[str, Any]) -> None:
     """Make the paths of the params whole."""
-    if given.get("path") and isinstance(given["path"], str) and op.shape == "source":
+    if given.get("path") and isinstance(given["path"], str) and op.shape == "source" and not given["path"].endswith(":"):
         given["path"] = resolve(given["path"], checks.roots)
     if isinstance(tokenizer := given.get("tokenizer"), str) and tokenizer and not tokenizer.startswith("package:"):
         given["tokenizer"] = os.path.abspath(resolve(tokenizer, checks.roots))

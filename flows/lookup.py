@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from flows.config import ROOT, read_yaml
+from flows.config import CONFIGS, ROOT, read_yaml
 from flows.faults import FlowError, did_you_mean, sentences
 from operators.contract import InputError, Operator
 
@@ -83,4 +83,5 @@ def resolve(path: str, roots: Sequence[Path]) -> str:
         found = root / given
         if found.exists() or any(c in path for c in "*?[") and any(iglob(path, root_dir=root, recursive=True)):
             return str((found.parent / found.read_text().strip()) if found.name == "latest" and found.is_file() else found)
-    return str(given if given.is_absolute() else roots[0] / given)
+    base = Path.cwd() if roots[0].is_relative_to(CONFIGS) else roots[0]  # nobody keeps data beside a shipped flow
+    return str(given if given.is_absolute() else base / given)

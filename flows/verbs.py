@@ -119,8 +119,13 @@ def do_verify(args: argparse.Namespace) -> int:
     """Every stored part and published shard against its checksum; a bad part is made again by the next run."""
     from flows.verify import verify
 
-    faults = verify(flow_of(args), Store(args.store), args.sample)
-    emit(args, {"status": 1 if faults else 0, "faults": faults}, "\n".join(faults) or "every checksum holds")
+    flow, store = flow_of(args), Store(args.store)
+    steps = len(store.names("steps"))
+    if not steps:
+        raise InputError(f"{store.uri}: nothing is stored there; say --store, or run the flow first")
+    faults = verify(flow, store, args.sample)
+    value = {"status": 1 if faults else 0, "faults": faults, "steps": steps}
+    emit(args, value, "\n".join(faults) or f"every checksum holds, of {steps} stored steps and the published sets of {flow.name}")
     return 1 if faults else 0
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from operators import formats, python_docs, rows
 from operators.columns import content_ids
@@ -17,13 +17,14 @@ USUAL = {
     "id": ("_id", "id", "docid", "doc_id", "source_id", "corpus_id", "pid"), "title": ("title", "name", "heading"),
     "text": ("text", "body", "contents", "content", "passage", "document"), "lang": ("lang", "language"),
 }  # fmt: skip
-Format = Literal["auto", "parquet", "jsonl", "csv", "tsv", "text", "beir", "datasets", "python_docs"]
+Format = Literal["auto", "parquet", "jsonl", "csv", "tsv", "text", "beir", "datasets"]
+PYTHON_DOCS = "python-docs:"  # a path: the docstrings of the Python that runs this
 
 
 class ReadCorpus(Params):
     """Where the documents are and what their columns are called."""
 
-    path: str  # a file, a folder, a glob; with format datasets also a name
+    path: str  # a file, a folder, a glob; with format datasets also a name; python-docs: is Python's own docstrings
     format: Format = "auto"
     columns: dict[Literal["id", "title", "text", "lang"], str] = {}
     source: str = ""  # default: the file's or folder's name
@@ -31,6 +32,14 @@ class ReadCorpus(Params):
     licence: str = ""
     split: str = "train"  # of a Hugging Face dataset
     max_chars: int = Field(default=20_000_000, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def name_python(cls, value: Any) -> Any:
+        """Python's own docstrings bring their name and licence; another path never gets them."""
+        if isinstance(value, dict) and value.get("path") == PYTHON_DOCS:
+            return {"source": "python-docs", "licence": "PSF-2.0", **{k: v for k, v in value.items() if v != ""}}
+        return value
 
 
 WRITES = {
@@ -52,7 +61,7 @@ def items_of(p: Any, name: str) -> list[Item]:
 
 
 def _items(p: ReadCorpus) -> list[Item]:
-    if p.format == "python_docs":
+    if p.path == PYTHON_DOCS:
         return [Item("python-docs", python_docs.digest())]
     return items_of(p, "corpus")
 
@@ -85,7 +94,7 @@ def check_file(p: Any, name: str, wanted: Mapping[str, Sequence[str]]) -> list[s
 
 
 def _check(p: ReadCorpus, using: Mapping[str, Any]) -> list[str]:
-    return [] if p.format == "python_docs" else check_file(p, "corpus", {"text": USUAL["text"]})
+    return [] if p.path == PYTHON_DOCS else check_file(p, "corpus", {"text": USUAL["text"]})
 
 
 def source_of(p: Any) -> str:
@@ -97,7 +106,7 @@ def source_of(p: Any) -> str:
 @operator("source", version="1", key="doc_id", items=_items, writes=WRITES, check=_check)
 def read_corpus(item: Item, p: ReadCorpus) -> Iterator[Outcome]:
     """Documents of one file, some thousands at a time."""
-    if p.format == "python_docs":
+    if p.path == PYTHON_DOCS:
         found = list(python_docs.docs())
         ids, titles, texts = (list(c) for c in zip(*found, strict=True))
         found_once = formats.Batch({"_id": ids, "title": titles, "text": texts}, list(range(1, len(ids) + 1)))

@@ -66,7 +66,7 @@ def split_passages(table: pa.Table, p: SplitPassages) -> Outcome:
             spans.append((start, end))
             passages.append(body[start:end])
             ids.append(columns.content_id(title, body[start:end]))
-    kept = table.take(pa.array(rows, pa.int64())).drop_columns(["text"])
+    kept = table.drop_columns(["text"]).take(pa.array(rows, pa.int64()))
     ends = np.array(spans, np.int32).reshape(-1, 2)
     for name, values in (
         ("passage_id", pa.array(ids, row_id)),

@@ -95,7 +95,7 @@ def test_files_outside_the_project_are_named_as_they_are_here(tmp_path, monkeypa
 def test_a_submitted_quickstart_publishes_and_a_failing_one_gives_its_status(cluster, tmp_path):
     corpus = write_corpus(tmp_path / "corpus.jsonl", 24)
     flow = (CONFIGS / "flows" / "quickstart.yaml").read_text()
-    flow = flow.replace("path: ., format: python_docs", f"path: {corpus}, format: jsonl").replace("share: 0.0", "share: 0.9")
+    flow = flow.replace('path: "python-docs:"', f"path: {corpus}").replace("share: 0.0", "share: 0.9")
     (tmp_path / "flow.yaml").write_text(flow)
     flags = [x for c in ("clean.max_rejected=1", "consistent.max_rejected=1", "negatives.max_rejected=1", "centroids.clusters=1",
                          "queries.per_passage=1") for x in ("--set", c)]  # fmt: skip

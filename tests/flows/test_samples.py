@@ -17,7 +17,7 @@ def corpus(tmp_path: Path, count: int = 30) -> Path:
     docs = [{"title": f"A title {i} of words", "text": f"The body of document {i} is some words long, so that it can be a passage that is kept."} for i in range(count)]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(d) + "\n" for d in docs))
     text = (CONFIGS / "flows" / "structural.yaml").read_text().replace("flow: structural", "flow: asked")
-    text = text.replace("path: ., format: python_docs", "path: a.jsonl, format: jsonl").replace("clusters: 10", "clusters: 1")
+    text = text.replace('path: "python-docs:"', "path: a.jsonl").replace("clusters: 10", "clusters: 1")
     return write(tmp_path, text.replace("batch_size: 64", "batch_size: 4"))
 
 
