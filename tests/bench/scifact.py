@@ -1,6 +1,7 @@
 """Three hundred SciFact passages through the whole flow: yield by step and by type, and twenty rows to read."""
 
 import tempfile
+from pathlib import Path
 
 import pyarrow.dataset as ds
 
@@ -25,7 +26,7 @@ def main() -> None:
         types = ds.dataset(parts).to_table(columns=["query_type"]).group_by("query_type").aggregate([([], "count_all")])
         rows += [{"step": step, "query_type": t["query_type"], "rows": t["count_all"]} for t in types.to_pylist()]
     save("scifact", rows)
-    table = ds.dataset(f"{STORE}/{answer['published']}/shards").to_table()
+    table = ds.dataset(sorted(Path(STORE, answer["published"]).glob("train-*.parquet"))).to_table()
     for row in table.sort_by("query_id").slice(0, 20).to_pylist():
         print(row["query_type"], "|", row["query"], "\n   +", row["positives"][0][:300].replace("\n", " / "), "\n   -", row["negatives"][0][:160].replace("\n", " / "))
 
