@@ -9,7 +9,6 @@ from cluster.store import Store
 from cluster.task import parts_of
 from tests.bench.harness import data, pithead, save
 
-PASSAGES = 300
 STORE = f"{tempfile.gettempdir()}/pithead-scifact"  # kept: its rows are to be read
 
 
@@ -26,7 +25,7 @@ def main() -> None:
         types = ds.dataset(parts).to_table(columns=["query_type"]).group_by("query_type").aggregate([([], "count_all")])
         rows += [{"step": step, "query_type": t["query_type"], "rows": t["count_all"]} for t in types.to_pylist()]
     save("scifact", rows)
-    table = ds.dataset(sorted(Path(STORE, answer["published"]).glob("train-*.parquet"))).to_table()
+    table = ds.dataset(sorted(map(str, Path(STORE, answer["published"]).glob("train-*.parquet")))).to_table()
     for row in table.sort_by("query_id").slice(0, 20).to_pylist():
         print(row["query_type"], "|", row["query"], "\n   +", row["positives"][0][:300].replace("\n", " / "), "\n   -", row["negatives"][0][:160].replace("\n", " / "))
 
