@@ -68,7 +68,7 @@ class RayEngine:
             import ray
             import ray.data
         except ImportError as error:
-            raise InputError("engine ray: ray is not installed; pip install 'pithead[ray]'") from error
+            raise InputError("engine ray: ray is not installed; pip install 'ray[data,default]'") from error
         env = {"env_vars": {**THREADS, "PYTHONPATH": ROOT}}
         if not ray.is_initialized():
             if self.address:

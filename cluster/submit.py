@@ -61,7 +61,7 @@ def submit(verb: Sequence[str], address: str, folder: Path, *, wait: bool) -> in
     try:
         from ray.job_submission import JobStatus, JobSubmissionClient
     except ImportError as error:
-        raise InputError("submit: ray is not installed; pip install 'pithead[ray]'") from error
+        raise InputError("submit: ray is not installed; pip install 'ray[data,default]'") from error
     try:
         client = JobSubmissionClient(address)
     except (ConnectionError, RuntimeError) as error:

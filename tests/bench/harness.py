@@ -56,20 +56,31 @@ def _children(pid: int) -> list[int]:
 
 
 class Peak(threading.Thread):
-    """Samples the anonymous memory (KiB) of a process and all below it."""
+    """Samples the anonymous memory (KiB) of a process and of all below it, with the time of each sample."""
 
     def __init__(self, pid: int) -> None:
         super().__init__(daemon=True)
-        self.pid, self.kib, self.over = pid, 0, False
+        self.pid, self.over = pid, False
+        self.samples: list[tuple[float, int, int]] = []  # seconds since 1970, the process, all below it
 
     def run(self) -> None:
         while not self.over:
-            self.kib = max(self.kib, sum(_anonymous(p) for p in [self.pid, *_children(self.pid)]))
-            time.sleep(0.2)
+            self.samples.append((time.time(), _anonymous(self.pid), sum(map(_anonymous, _children(self.pid)))))
+            time.sleep(0.1)
+
+    @property
+    def mib(self) -> int:
+        """The most that all held together."""
+        return max((own + below for _, own, below in self.samples), default=0) // 1024
+
+    def within(self, start: float, end: float) -> tuple[int, int]:
+        """The most (MiB) that the process, and all below it, held between two times."""
+        found = [(own, below) for at, own, below in self.samples if start <= at <= end]
+        return max((o for o, _ in found), default=0) // 1024, max((b for _, b in found), default=0) // 1024
 
 
-def pithead(*args: str) -> tuple[dict, float, int]:
-    """Run the command with --json: (its answer, seconds, peak anonymous MiB of its process tree)."""
+def watched(*args: str) -> tuple[dict, float, Peak]:
+    """Run the command with --json: its answer, seconds, and the memory of its process tree."""
     start = time.monotonic()
     process = subprocess.Popen(
         [sys.executable, "-m", "flows", *args, "--json"], cwd=ROOT, stdout=subprocess.PIPE, text=True
@@ -78,7 +89,13 @@ def pithead(*args: str) -> tuple[dict, float, int]:
     peak.start()
     out, _ = process.communicate()
     peak.over = True
-    return json.loads(out.strip().splitlines()[-1]), round(time.monotonic() - start, 1), peak.kib // 1024
+    return json.loads(out.strip().splitlines()[-1]), round(time.monotonic() - start, 1), peak
+
+
+def pithead(*args: str) -> tuple[dict, float, int]:
+    """`watched`, with the peak of its memory in MiB."""
+    answer, seconds, peak = watched(*args)
+    return answer, seconds, peak.mib
 
 
 def data() -> Path:

@@ -1,6 +1,7 @@
 """Kill runs at random and resume them: the same checksums, no committed part made again.
 
-Each run is a fresh store; SIGKILL goes to the driver or to one of its workers at a random moment.
+Each run is a fresh store; SIGKILL goes to the driver or to one of its workers at a random moment, or mid-write:
+to all of them at the moment that a part's file stands there and nobody has committed it.
 """
 
 import json
@@ -40,20 +41,30 @@ def repeated(store: str) -> int:
     return len(names) - len(set(names))
 
 
+def written(store: str, process: "subprocess.Popen[bytes]") -> bool:
+    """Wait for a file of a part that is being written, or is written and not committed; whether one was seen."""
+    while process.poll() is None:
+        for part in Path(store, "steps").glob("*/parts/*.parquet"):
+            if not (part.parents[1] / "commits" / f"{part.stem}.json").exists():
+                return True
+    return False
+
+
 def one(seed: int, length: float, expected: list[str]) -> dict:
     rng, store, kills = random.Random(seed), tempfile.mkdtemp(prefix="pithead-bench-"), []
     for _ in range(rng.randint(1, 3)):
         process = subprocess.Popen(command(store), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(rng.uniform(1, length))
         below = _children(process.pid)
-        target = rng.choice(["driver", "worker"]) if below else "driver"
+        target = rng.choice(["driver", "worker", "mid-write"]) if below else "driver"
+        if target == "mid-write" and not written(store, process):
+            continue  # the run was over first
         try:
             os.kill(rng.choice(below) if target == "worker" else process.pid, signal.SIGKILL)
             kills.append(target)
         except ProcessLookupError:
             pass
-        if target == "worker":
-            process.wait()
+        process.wait()
     process = subprocess.run(command(store), cwd=ROOT, capture_output=True, text=True)
     row = {"seed": seed, "kills": len(kills), "of": ",".join(kills), "status": process.returncode,
            "same_bytes": process.returncode == 0 and published(store) == expected, "parts_repeated": repeated(store)}  # fmt: skip
