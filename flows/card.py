@@ -24,15 +24,26 @@ def card(flow: Flow, planned: Sequence[Planned], content: dict[str, Any], licenc
     models = {(k, _name(m), m.revision, m.dtype) for p in planned for k, m in p.step.models.items()}
     lines += [f"- {kind}: {model} {revision} ({dtype})" for kind, model, revision, dtype in sorted(models)] or ["None."]
     lines += ["", "## Prompts", ""]
-    prompts = {name: p for step in planned for name, p in (getattr(step.step.params, "prompts", None) or {}).items()}
-    for name, prompt in sorted(prompts.items()):
-        lines += [f"### {name}", "", "```", prompt.text.rstrip(), "```", ""]
+    prompts = _prompts(planned)
+    for name, told in prompts.items():
+        lines += [f"### {name}", "", "```", told.rstrip(), "```", ""]
     lines += [] if prompts else ["None.", ""]
     lines += ["## Funnel", "", "| step | in | out | rejected |", "|---|---|---|---|"]
     for f in content["funnel"]:
         reasons = ", ".join(f"{n} {r}" for r, n in sorted(f["rejected"].items(), key=lambda x: (-x[1], x[0])))
         lines.append(f"| {f['step']} | {f['rows_in']} | {f['rows_out']} | {reasons or '-'} |")
     return "\n".join(lines) + "\n"
+
+
+def _prompts(planned: Sequence[Planned]) -> dict[str, str]:
+    """What LLMs were asked: the step, and its query type where it asks for several → the prompt's words."""
+    found: dict[str, str] = {}
+    for p in planned:
+        if any(m.kind == "llm" for m in p.step.models.values()):
+            one, several = getattr(p.step.params, "prompt", None), getattr(p.step.params, "prompts", None) or {}
+            asked = {p.step.name: one} if one else {f"{p.step.name}: {name}": several[name] for name in sorted(several)}
+            found |= {name: f"{prompt.system}\n\n{prompt.text}".lstrip() for name, prompt in asked.items()}
+    return found
 
 
 def _name(model: Any) -> str:

@@ -13,7 +13,8 @@ import pyarrow as pa
 from pydantic import Field
 
 from operators.columns import flat
-from operators.contract import Columns, Example, InputError, Params, operator, scores, text
+from operators.content import codes, floats, in_row, parents
+from operators.contract import Columns, Example, InputError, Params, ids, operator, scores, text
 
 Array = np.ndarray[Any, Any]
 _FILE = "percentiles.json"
@@ -61,14 +62,17 @@ class _Counts:
     def add(self, table: pa.Table, turn: int) -> None:
         """Take in one part."""
         groups = np.asarray(table[self.p.by].to_pylist() if self.p.by else [""] * len(table), object)
-        for column in ("teacher_scores", "positive_scores"):
-            offsets, values = flat(table[column])
-            number = values.to_numpy(zero_copy_only=False).astype(np.float32)
-            owner = np.repeat(groups, np.diff(offsets))
+        (own, positives), (other, candidates) = (flat(table[c]) for c in ("positive_ids", "candidate_ids"))
+        code, again = codes([positives, candidates])
+        twice = in_row(parents(other), again, parents(own), code)  # a positive that came back is one score, not two
+        for rows, column, skip in ((own, "positive_scores", False), (other, "teacher_scores", twice)):
+            number = floats(flat(table[column])[1]).astype(np.float32)
+            number[np.broadcast_to(skip, len(number))] = np.nan
+            owner = groups[parents(rows)]
             for group in dict.fromkeys(groups.tolist()):
-                own = number[owner == group]
-                own = own[np.isfinite(own)]  # what the teacher did not see has no score
-                self._take(group, own, np.ones(len(own), np.int64))
+                found = number[owner == group]
+                found = found[np.isfinite(found)]  # what the teacher did not see has no score
+                self._take(group, found, np.ones(len(found), np.int64))
 
     def merge(self, later: "_Counts") -> None:
         """Take in the counts of later parts."""
@@ -105,18 +109,21 @@ def _percentiles(values: Array, counts: Array) -> list[float]:
 
 
 def _reads(p: FitScoreQuantiles) -> Columns:
-    return {"teacher_scores": scores, "positive_scores": scores, **({p.by: text} if p.by else {})}
+    own = {"positive_ids": ids, "positive_scores": scores, "candidate_ids": ids, "teacher_scores": scores}
+    return {**own, **({p.by: text} if p.by else {})}
 
 
-@operator("build", version="1", reads=_reads)
+@operator("build", version="2", reads=_reads)
 def fit_score_quantiles(p: FitScoreQuantiles) -> _Counts:
     """One pass over ``positive_scores`` and ``teacher_scores``."""
     return _Counts(p)
 
 
 def example() -> Example:
-    """Three queries of two types, one candidate without a score."""
+    """Three queries of two types, one candidate without a score, one that is the positive."""
+    a, b = b"a" * 16, b"b" * 16
     table = {
+        "positive_ids": pa.array([[a]] * 3, ids), "candidate_ids": pa.array([[a, b], [b, b], [b]], ids),
         "query_type": pa.array(["claim", "title", "claim"], text),
         "positive_scores": pa.array([[0.9], [0.7], [0.4]], scores),
         "teacher_scores": pa.array([[0.9, 0.2], [0.1, None], [0.5]], scores),

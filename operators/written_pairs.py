@@ -4,17 +4,15 @@ E5-mistral (arXiv:2401.00368) asks for one JSON example a task; Nemotron (arXiv:
 misleading label. Answers that repeat a prompt's example, or one text in two roles, teach nothing and are rejected.
 """
 
-from typing import Annotated, Literal
+from typing import Literal
 
 import pyarrow as pa
-from pydantic import Field, WithJsonSchema
+from pydantic import Field
 
 from operators import columns
 from operators.contract import Columns, Example, Outcome, Params, ids, operator, outcome_of, row_id, text
+from operators.drop_few_shots import REPEATS, PromptFiles, few_shots, repeated
 from operators.template import Template
-
-_NAMED = WithJsonSchema({"type": "string", "description": "a prompt file"})
-_LEAST = 12  # characters: shorter texts stand in a prompt by chance, as labels do
 
 
 class WrittenPairs(Params):
@@ -24,7 +22,7 @@ class WrittenPairs(Params):
     into: Literal["negative_ids", "candidate_ids"] = Field(default="negative_ids", description="candidate_ids: to be scored")
     source: str = Field(default="written", min_length=1, description="the source that the rows get")
     licence: str = Field(default="", description="the licence that the rows get")
-    prompts: list[Annotated[Template, _NAMED]] = Field(default=[], description="repeats of their few-shots are rejected")
+    prompts: PromptFiles = Field(default=[], description="repeats of their few-shots are rejected")
 
 
 def _reads(p: WrittenPairs) -> Columns:
@@ -36,12 +34,12 @@ def _writes(p: WrittenPairs) -> Columns:
     return {**fixed, **({p.into: ids, "negative_id": row_id} if p.negative else {})}
 
 
-@operator("map", version="1", reads=_reads, writes=_writes, rows="fewer")
+@operator("map", version="2", reads=_reads, writes=_writes, rows="fewer")
 def written_pairs(table: pa.Table, p: WrittenPairs) -> Outcome:
     """N examples: those that say three different things, with ids of their texts; `list_texts` gives the texts."""
     names = ["query", "instruction", "passage", *([p.negative] if p.negative else [])]
     told = [table[name].to_pylist() for name in names]
-    shown = [columns.normalise(prompt.fixed).casefold() for prompt in p.prompts]
+    shown = few_shots(p.prompts)
     faults = {i: why for i, row in enumerate(zip(*told, strict=True)) if (why := _fault(row, shown))}
     kept = table.take(pa.array([i for i in range(len(table)) if i not in faults], pa.int64()))
     empty = pa.array([""] * len(kept), text)
@@ -67,8 +65,8 @@ def _fault(row: tuple[str, ...], shown: list[str]) -> tuple[str, str] | None:
         return "the query is its passage", row[0]
     if len(set(passages)) < len(passages):
         return "the negative is the positive", row[2]
-    again = next((t for t in (query, *passages) if len(t) >= _LEAST and any(t in prompt for prompt in shown)), "")
-    return ("repeats a few-shot example", again) if again else None
+    again = repeated(query, passages, shown)
+    return (REPEATS, again) if again else None
 
 
 def example() -> Example:

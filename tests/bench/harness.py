@@ -41,8 +41,8 @@ def stored(name: str) -> list[dict]:
 
 def _anonymous(pid: int) -> int:
     try:
-        with open(f"/proc/{pid}/smaps_rollup") as file:
-            return next(int(line.split()[1]) for line in file if line.startswith("Anonymous"))
+        with open(f"/proc/{pid}/status") as file:  # smaps_rollup walks every page: a twelfth of a core
+            return next(int(line.split()[1]) for line in file if line.startswith("RssAnon"))
     except (OSError, StopIteration):
         return 0
 

@@ -31,7 +31,7 @@ RECIPES = [
 # Sizes of the recipes that have no corpus; {n} is the number of passages, a brainstorm gives three to five tasks.
 SIZES = {
     "e5_mistral": ["seeds.rows={n12}", "sentences.rows={n6}"], "e5_nl": ["seeds.rows={n12}"], "nv_embed": ["seeds.rows={n24}"],
-    "kalm_personas": ["seeds.rows={n4}"], "nemotron_mix": ["seeds.rows={n4}"],
+    "kalm_personas": [f"seeds_{k}.rows={{n12}}" for k in ("short_long", "long_short", "short_short")], "nemotron_mix": ["seeds.rows={n4}"],
     "verbalise": ["chosen.share={share}"],
 }  # fmt: skip
 BOOKKEEPING = {"not in the sample", "in another split", "merged into its query", "gathered into its query"}

@@ -126,8 +126,8 @@ def test_nemotron_parts_the_seeds_and_lets_the_other_model_write_the_examples(tm
 
 
 def test_a_persona_is_drawn_for_each_request(tmp_path):
-    funnel, store = ran("kalm_personas", tmp_path, ["seeds.rows=12"], until="seeds")
-    assert len({r["persona"] for r in rows(store, funnel, "seeds")}) > 6
+    funnel, store = ran("kalm_personas", tmp_path, ["seeds_short_long.rows=12"], until="seeds_short_long")
+    assert len({r["persona"] for r in rows(store, funnel, "seeds_short_long")}) > 6
     prompt = Template.model_validate("kalm/tasks.md")
     assert "{persona}" in prompt.system
 

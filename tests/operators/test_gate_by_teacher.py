@@ -35,9 +35,26 @@ def rows(*queries, kind="claim"):
 
 def counted(*values, kind="claim"):
     fold = fit_score_quantiles(FitScoreQuantiles())
-    table = {"query_type": pa.array([kind], text), "positive_scores": pa.array([[]], scores), "teacher_scores": pa.array([list(values)], scores)}
-    fold.add(pa.table(table), 0)
+    fold.add(scored(list(values), kind=kind), 0)
     return fold.finish()
+
+
+def scored(values, own=(), kind="a"):
+    """A row whose candidates, and whose positives, have these scores; no id comes twice."""
+    names = [i.to_bytes(16, "big") for i in range(len(own) + len(values))]
+    return pa.table({
+        "query_type": pa.array([kind], text), "positive_ids": pa.array([names[: len(own)]], ids),
+        "candidate_ids": pa.array([names[len(own) :]], ids), "positive_scores": pa.array([list(own)], scores),
+        "teacher_scores": pa.array([values], scores),
+    })  # fmt: skip
+
+
+def test_a_positive_that_came_back_is_counted_once():
+    fold = fit_score_quantiles(FitScoreQuantiles())
+    table = scored([0.9, 0.1], own=[0.9])
+    names = table["candidate_ids"].to_pylist()[0]
+    fold.add(table.set_column(2, "candidate_ids", pa.array([[table["positive_ids"].to_pylist()[0][0], names[1]]], ids)), 0)
+    assert fold.finish().at("a", 50) == pytest.approx(0.5)
 
 
 def gated(texts, table, quantiles=None, **params):
@@ -87,13 +104,9 @@ def test_scores_are_spread_and_clipped_and_unknown_ones_stay_unknown(texts):
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.floats(-5, 5, width=32), min_size=1, max_size=60), st.integers(0, 60))
 def test_percentiles_are_numpys_and_no_cut_changes_them(values, cut):
-    def part(some):
-        table = {"query_type": ["a"], "positive_scores": pa.array([some[:1]], scores), "teacher_scores": pa.array([some[1:]], scores)}
-        return pa.table(table)
-
     first, later = fit_score_quantiles(FitScoreQuantiles()), fit_score_quantiles(FitScoreQuantiles())
-    first.add(part(values[:cut]), 0)
-    later.add(part(values[cut:]), 0)
+    first.add(scored(values[1:cut], values[: min(cut, 1)]), 0)
+    later.add(scored(values[max(cut, 1 if cut else 0) :]), 0)
     first.merge(later)
     found = first.finish().groups["a"]
     assert found == pytest.approx(np.percentile(np.array(values, np.float64), np.arange(101)).tolist(), abs=1e-6)
