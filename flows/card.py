@@ -8,7 +8,7 @@ from flows.flow import Flow
 from flows.plan import Planned
 
 
-def card(flow: Flow, planned: Sequence[Planned], content: dict[str, Any], licences: list[str]) -> str:
+def card(flow: Flow, planned: Sequence[Planned], content: dict[str, Any]) -> str:
     """Markdown with the front matter that `datasets` reads."""
     lines = [
         "---", "configs:", "- config_name: default", "  data_files: train-*.parquet", "task_categories:",
@@ -19,7 +19,8 @@ def card(flow: Flow, planned: Sequence[Planned], content: dict[str, Any], licenc
         "| column | type |", "|---|---|",
     ]  # fmt: skip
     lines += [f"| `{name}` | {kind} |" for name, kind in content["schema"]]
-    lines += ["", "## Licence of the input", "", "; ".join(licences) or "None was stated: give `licence:` to the reader.", ""]
+    stated = "; ".join(content["licences"]) or "None was stated: give `licence:` to the reader."
+    lines += ["", "## Licence of the input", "", stated, ""]
     lines += ["## Models", ""]
     models = {(k, _name(m), m.revision, m.dtype) for p in planned for k, m in p.step.models.items()}
     lines += [f"- {kind}: {model} {revision} ({dtype})" for kind, model, revision, dtype in sorted(models)] or ["None."]

@@ -74,8 +74,10 @@ class _Checks:
 def load(path: Path, changes: Sequence[str] = ()) -> Flow:
     """Read and check a flow without reading its data; `FlowError` holds every fault found."""
     config = read_config(path, changes)
-    roots = list(dict.fromkeys([path.parent, path.parent.parent, CONFIGS, ROOT]))
-    checks = _Checks(path, roots, read_models(roots), list(config.steps), config.seed)
+    # A shipped flow has no project of its own: it is where you stand. Its own prompts go before yours of the same name.
+    here = [Path.cwd()] if path.is_relative_to(CONFIGS) else []
+    roots = list(dict.fromkeys([path.parent, path.parent.parent, CONFIGS, ROOT, *here]))
+    checks = _Checks(path, roots, read_models([*here, *roots]), list(config.steps), config.seed)
     for name, written in config.steps.items():
         _check_step(checks, name, written)
     if checks.faults:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cluster.store import Store
+from cluster.task import parts_of
 from flows.card import card
 from flows.fingerprint import fingerprint
 from flows.flow import Flow, content_params
@@ -28,17 +29,17 @@ def publish(
             {"file": f"train-{i:05d}-of-{len(shards):05d}.parquet", "rows": s["rows"], "sha256": s["sha256"]}
             for i, s in enumerate(shards)
         ],
+        "licences": licences_of(store, planned),
         "lineage": [lineage(p) for p in planned], **({"sample": sample} if sample else {}),
     }  # fmt: skip
-    digest = fingerprint([s["sha256"] for s in content["shards"]], content["schema"])
+    digest = fingerprint([s["sha256"] for s in content["shards"]], content["schema"], content["licences"])
     home = home_of(flow, sample)
     existing = [n for n in store.names(home) if n.endswith(f"-{digest}") and store.exists(f"{home}/{n}/manifest.json")]
     name = existing[0] if existing else f"{datetime.now(UTC):%Y-%m-%d}-{digest}"
     if not existing:
         for shard, part in zip(content["shards"], shards, strict=True):
             store.write(f"{home}/{name}/{shard['file']}", store.read(part["file"]))
-        licences = licences_of(store, [p["file"] for p in shards])
-        store.write(f"{home}/{name}/README.md", card(flow, planned, content, licences).encode())
+        store.write(f"{home}/{name}/README.md", card(flow, planned, content).encode())
         store.write_json(f"{home}/{name}/manifest.json", content)
     return f"{home}/{name}"
 
@@ -63,13 +64,14 @@ def lineage(p: Planned) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def licences_of(store: Store, files: Sequence[str]) -> list[str]:
-    """The distinct licences of the rows, sorted."""
+def licences_of(store: Store, planned: Sequence[Planned]) -> list[str]:
+    """The distinct licences that the sources state, sorted: a set holds texts of every one of them."""
     import pyarrow.compute as pc
 
     found: set[str] = set()
-    for file in files:
-        with store.parquet(file) as parquet:
-            if "licence" in parquet.schema_arrow.names:
-                found.update(pc.unique(parquet.read(columns=["licence"])["licence"]).to_pylist())
+    for source in (p for p in planned if p.step.op.shape == "source"):
+        for part in parts_of(store, [source.task.home]):
+            with store.parquet(part["file"]) as parquet:
+                if "licence" in parquet.schema_arrow.names:
+                    found.update(pc.unique(parquet.read(columns=["licence"])["licence"]).to_pylist())
     return sorted(x for x in found if x)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -14,6 +15,9 @@ from operators.contract import InputError
 
 _ID = re.compile(r"^[0-9a-fA-F]{32}$")
 WIDTH = 160  # characters of a text that a listing shows
+TRAIL = 12  # rows a step that a walk shows: a query, its positives, its negatives
+_OWN = ("query_id", "passage_id", "doc_id")
+_LISTED = ("positive_ids", "negative_ids")
 
 
 def funnel(records: Sequence[dict[str, Any]]) -> str:
@@ -116,32 +120,57 @@ def _first(store: Store, files: Sequence[str], count: int) -> list[dict[str, Any
 
 
 def walk(steps: Sequence[Planned], store: Store, name: str, wanted: str) -> list[dict[str, Any]]:
-    """From a row back through the steps: what each of them held of it, up to the file that it came from."""
+    """From a row back through all steps that it was made of: what each of them held of it and of its texts, up to the files.
+
+    At most `TRAIL` rows a step, those of the id that was asked for first.
+    """
     if not _ID.match(wanted):
         raise InputError(f"--row {wanted}: an id is 32 hex digits; ids are shown by `pithead show`")
-    by_name = {p.step.name: p for p in steps}
-    seek, trail, names = {wanted}, [], [name]
-    while names:
-        step = by_name[names.pop(0)]
-        if step.step.op.shape == "build" or manifest_of(store, step.task.home) is None:
+    made_of, seek, trail = {name}, {bytes.fromhex(wanted): None}, list[dict[str, Any]]()
+    for planned in reversed(steps):  # a step reads only what stands above it
+        if planned.step.name not in made_of:
             continue
-        for part in parts_of(store, [step.task.home]):
-            for row in _matching(store, part["file"], seek)[:1]:
-                trail.append({"step": step.step.name, **row})
-                seek |= {v for k, v in row.items() if k.endswith("_id") and isinstance(v, str) and k != "source_id"}
-                seek |= set(row.get("positive_ids", []))
-        names += [s for s in step.step.sources if s not in names]
+        made_of |= above(planned)
+        if planned.step.op.shape == "build" or manifest_of(store, planned.task.home) is None:
+            continue
+        found = [_matching(store, part["file"], list(seek)) for part in parts_of(store, [planned.task.home]) if part["rows"]]
+        for row in [r for table in found for r in table.to_pylist()][:TRAIL]:
+            trail.append({"step": planned.step.name, **{k: plain(v) for k, v in row.items() if not k.startswith("_")}})
+            if any(row.get(k) in seek for k in _OWN):  # a row that only lists the id says nothing of where it comes from
+                seek |= dict.fromkeys(v for k, v in row.items() if k in _OWN and v is not None)
+                seek |= dict.fromkeys(v for k in _LISTED for v in row.get(k) or ())
     if not trail:
         raise InputError(f"{name}: no row has the id {wanted}; ids are shown by `pithead show`")
     return trail
 
 
-def _matching(store: Store, file: str, seek: set[str]) -> list[dict[str, Any]]:
-    table = store.read_table(file)
-    values = pa.array([bytes.fromhex(s) for s in seek if _ID.match(s)], pa.binary(16))
-    mask = None
-    for column in ("query_id", "passage_id", "doc_id"):
-        if column in table.column_names:
-            hit = pc.is_in(table[column], values)
-            mask = hit if mask is None else pc.or_(mask, hit)
-    return _plain_rows(table.filter(mask).slice(0, 1)) if mask is not None else []
+def above(planned: Planned) -> set[str]:
+    """The steps that a step reads: its rows, what it searches, the artifacts that it uses."""
+    step = planned.step
+    return {*step.sources, *step.using.values(), *([step.against] if step.against else [])}
+
+
+def _matching(store: Store, file: str, seek: Sequence[bytes]) -> pa.Table:
+    """The rows that have one of these ids, of their own or in a list; the first id that is asked for comes first."""
+    with store.parquet(file) as opened:
+        have = set(opened.schema_arrow.names)
+        ids = opened.read(columns=[c for c in (*_OWN, *_LISTED) if c in have])
+        rank = {key: i for i, key in enumerate(seek)}
+        best: dict[int, int] = {}
+        for column in ids.column_names:
+            values, rows = _flat(ids[column])
+            hit = pc.index_in(values, pa.array(seek, pa.binary(16))).to_numpy(zero_copy_only=False)
+            for i in (~np.isnan(hit)).nonzero()[0]:
+                best[int(rows[i])] = min(best.get(int(rows[i]), len(rank)), int(hit[i]))
+        if not best:
+            return opened.schema_arrow.empty_table()
+        chosen = sorted(best, key=lambda row: (best[row], row))[:TRAIL]
+        return opened.read().take(pa.array(chosen))
+
+
+def _flat(column: pa.ChunkedArray) -> tuple[pa.Array, Any]:
+    """The values of a column and the row of each, of a list column each element."""
+    array = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+    if not pa.types.is_list(array.type):
+        return array, np.arange(len(array))
+    return array.flatten(), pc.list_parent_indices(array).to_numpy(zero_copy_only=False)

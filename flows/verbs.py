@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import shutil
+from pathlib import Path
 
 from cluster.engine import Engine
 from cluster.store import Store
@@ -145,6 +147,8 @@ def do_submit(args: argparse.Namespace) -> int:
     verb = ["run", name, *changes, "--store", store.uri, "--engine", "ray", "--address", "auto"]
     cut = ["--buckets", str(args.buckets)] if args.buckets else []
     with staged(project, store.local) as folder:
+        if not project and Path("models.yaml").is_file():
+            shutil.copyfile("models.yaml", folder / "models.yaml")
         return submit([*verb, "--workers", str(args.workers), *cut], args.address, folder, wait=args.wait)
 
 

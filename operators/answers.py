@@ -22,6 +22,7 @@ _UNCLOSED = 8  # brackets of prose that never close: each costs a look at the re
 _QUOTES = {'"': '"', "'": "'", "“": "”", "„": "“", "‘": "’", "«": "»", "「": "」", "『": "』", "`": "`", "**": "**", "__": "__"}
 _BULLET = re.compile(r"(\s*)(?:[-*+•–—▪◦·])\s+(?=\S)")
 _NUMBER = re.compile(r"(\s*)(?:\*\*)?\(?(\d{1,3})[.):、](?:\*\*)?\s+(?=\S)")
+_BEGINS_LIST = re.compile(r"(?:\A|\n|[:=])\s*\[\s*[\"'“‘]")  # a list stands for itself, or behind what announces it
 _FENCE = re.compile(r"\s*(?:```|~~~)[\w+-]*\s*")
 _OPEN = re.compile(r"[\[{]")
 _BEGINS = re.compile(r"[\[{]\s*[\"'“‘\[{]")  # JSON that was begun, not a bracket of prose
@@ -71,7 +72,7 @@ def parse_line(answer: str) -> str:
 
 def parse_lines(answer: str) -> list[str]:
     """The items of a numbered, a bulleted or a plain list, or of a list in JSON or Python."""
-    if re.search(r"\[\s*[\"'“‘]", answer[:LIMIT]):
+    if _BEGINS_LIST.search(answer[:LIMIT]):
         found, _, _ = parse_json(answer, _LIST)
         if found:
             return [line for item in found if (line := unquoted(item))]
@@ -85,7 +86,7 @@ def parse_lines(answer: str) -> list[str]:
     for line in lines:
         match = marked.match(line)
         if match and len(match[1]) == deepest:
-            items.append(line[match.end() :])
+            items.append(_bare(line, marked))
         elif items and len(line) - len(line.lstrip()) > deepest:  # the item goes on
             items[-1] += " " + _bare(line, _BULLET).strip()
     return [line for item in items if (line := unquoted(item))]
@@ -93,7 +94,10 @@ def parse_lines(answer: str) -> list[str]:
 
 def _bare(line: str, mark: re.Pattern[str]) -> str:
     match = mark.match(line)
-    return line[match.end() :] if match else line
+    if not match:
+        return line
+    rest = line[match.end() :]
+    return rest.replace("**", "", 1) if match[0].count("**") == 1 else rest  # **1. Title** or **1. Title**: text
 
 
 def unquoted(line: str) -> str:

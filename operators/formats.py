@@ -12,6 +12,7 @@ import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +101,22 @@ def digest_of(path: Path) -> str:
 
 
 def file_items(path: str, given: str) -> list[Item]:
-    """One item a file; the order of files and their folders are no part of the data."""
-    return [Item(str(f), f"{f.name}:{digest_of(f)}") for f in files_of(path, given)]
+    """One item a file; where the folder lies and the order of its files are no part of the data."""
+    return [Item(str(f), f"{label(str(f), path)}:{digest_of(f)}") for f in files_of(path, given)]
+
+
+@lru_cache(maxsize=1024)  # asked for every record
+def label(file: str, path: str) -> str:
+    """A file's name below ``path``, the folder or glob that found it: two folders may each hold an index.md."""
+    root = Path(path)
+    while any(c in str(root) for c in "*?[") and not root.exists():
+        root = root.parent
+    return Path(file).relative_to(root).as_posix() if root.is_dir() else Path(file).name
+
+
+def record_name(file: str, path: str, number: int, given: str) -> str:
+    """What a record without an id of its own is called: its file, and its number where a file holds many."""
+    return label(file, path) + ("" if kind_of(Path(file), given) == "text" else f":{number}")
 
 
 def read(path: Path, given: str) -> Iterator[Batch]:
@@ -224,7 +239,7 @@ def _text(path: Path) -> Iterator[Batch]:
         yield Batch({}, [], [(1, "invalid UTF-8", f"byte {error.start}")])
         return
     heading = next((ln.lstrip("# ").strip() for ln in value.splitlines() if ln.startswith("# ")), path.stem)
-    yield Batch({"_id": [path.name], "title": [heading], "text": [value]}, [1])
+    yield Batch({"title": [heading], "text": [value]}, [1])
 
 
 def _trec(path: Path) -> Iterator[Batch]:

@@ -72,6 +72,12 @@ def batches_of(item: Item, p: Any, name: str) -> Iterator[formats.Batch]:
     return dataset_batches(item, p) if kind == "datasets" else formats.read(Path(item.name), kind)
 
 
+def name_of(item: Item, p: Any, name: str, number: int) -> str:
+    """What a record without an id of its own is called."""
+    path, kind = place(p, name)
+    return f"{Path(item.name).name}:{number}" if kind == "datasets" else formats.record_name(item.name, path, number, kind)
+
+
 def check_file(p: Any, name: str, wanted: Mapping[str, Sequence[str]]) -> list[str]:
     """Whether the first file is there and has the columns; one sentence a fault."""
     try:
@@ -129,7 +135,8 @@ def _outcome(p: ReadCorpus, batch: formats.Batch, names: Mapping[str, str | None
         if fault:
             bad.append((number, *fault))
         else:
-            kept.append((rows.as_id(own) or f"{Path(item.name).name}:{number}", title or "", body, rows.as_id(lang) or p.lang))
+            name = rows.as_id(own) or name_of(item, p, "corpus", number)
+            kept.append((name, title or "", body, rows.as_id(lang) or p.lang))
     ids, titles, texts, langs = (list(c) for c in zip(*kept, strict=True)) if kept else ([], [], [], [])
     columns = [content_ids(titles, texts), [source_of(p)] * len(ids), ids, titles, texts, langs, [p.licence] * len(ids)]
     table = pa.table([pa.array(c, t) for c, t in zip(columns, WRITES.values(), strict=True)], names=list(WRITES))

@@ -10,7 +10,7 @@ import pyarrow as pa
 from operators import formats, rows
 from operators.columns import content_ids
 from operators.contract import Item, Outcome, Params, ids, operator, row_id, text
-from operators.read_corpus import batches_of, check_file, items_of, source_of
+from operators.read_corpus import batches_of, check_file, items_of, name_of, source_of
 
 USUAL = {
     "query": ("query", "anchor", "question", "sentence1"),
@@ -74,7 +74,7 @@ def _pairs(p: ReadPairs, number: int, record: Any, item: Item) -> tuple[list[Any
         if fault:
             faults.append((number, *fault))
         else:
-            name = rows.as_id(own) or f"{Path(item.name).name}:{number}"
+            name = rows.as_id(own) or name_of(item, p, "pairs", number)
             found.append((query, rows.as_id(instruction) or p.instruction, name, rows.as_id(title), positive))
     return found, faults or ([] if found else [(number, "no positive", str(query)[:200])])
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 from operators import rows
 from operators.columns import content_ids
 from operators.contract import Item, Outcome, Params, operator, row_id, text
-from operators.read_corpus import batches_of, check_file, items_of, source_of
+from operators.read_corpus import batches_of, check_file, items_of, name_of, source_of
 
 USUAL = {"id": ("_id", "id", "qid", "query_id", "source_id"), "query": ("query", "text", "question", "title"), "lang": ("lang",)}
 
@@ -56,7 +56,7 @@ def read_queries(item: Item, p: ReadQueries) -> Iterator[Outcome]:
             if fault:
                 bad.append((number, *fault))
             else:
-                kept.append((rows.as_id(own) or f"{Path(item.name).name}:{number}", query, rows.as_id(lang) or p.lang))
+                kept.append((rows.as_id(own) or name_of(item, p, "queries", number), query, rows.as_id(lang) or p.lang))
         ids, queries, langs = (list(c) for c in zip(*kept, strict=True)) if kept else ([], [], [])
         n = len(ids)
         columns = [content_ids(queries, [p.instruction] * n), queries, [p.query_type] * n, [p.instruction] * n, [""] * n,

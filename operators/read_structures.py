@@ -80,11 +80,15 @@ def _outcome(p: ReadStructures, batch: formats.Batch, item: Item) -> Outcome:
         if fault:
             bad.append((number, *fault))
         else:
-            kept.append((f"{Path(item.name).name}:{number}", said))
+            kept.append((_name(item, p, number), said))
     ids, told = [one for one, _ in kept], [one for _, one in kept]
     values = [content_ids([""] * len(ids), told), [source_of(p)] * len(ids), ids, [p.licence] * len(ids), told]
     table = pa.table([pa.array(v, t) for v, t in zip(values, _WRITES.values(), strict=True)], names=list(_WRITES))
     return Outcome(table, rows.bad_table(bad), seen=len(batch.numbers) + len(batch.bad))
+
+
+def _name(item: Item, p: ReadStructures, number: int) -> str:
+    return f"{item.name}:{number}" if p.format == "python_tables" else formats.record_name(item.name, p.path, number, p.format)
 
 
 def structure_of(record: Mapping[str, Any]) -> str:

@@ -14,8 +14,8 @@ FLOWS = sorted([*(CONFIGS / "recipes").glob("*.yaml"), CONFIGS / "flows" / "quic
 @pytest.mark.parametrize("path", FLOWS, ids=lambda p: p.stem)
 def test_the_card_holds_every_prompt_that_an_llm_was_asked(path, tmp_path):
     flow = load(path)
-    content = {"rows": 1, "shards": [], "schema": [["query", "string"]], "funnel": []}
-    told = card(flow, plan(flow, Store(str(tmp_path))), content, ["CC0-1.0"])
+    content = {"rows": 1, "shards": [], "schema": [["query", "string"]], "funnel": [], "licences": ["CC0-1.0"]}
+    told = card(flow, plan(flow, Store(str(tmp_path))), content)
     asking = [s for s in flow.steps if "llm" in s.models]
     assert asking
     for step in asking:

@@ -8,6 +8,7 @@ import pytest
 
 from cluster.store import Store
 from flows.cli import main
+from flows.config import find_flow
 from flows.flow import load
 from flows.plan import describe, plan
 from operators.engines.models import packaged, place
@@ -37,6 +38,18 @@ def test_equal_files_of_two_folders_keep_the_names_of_their_folders(tmp_path):
         assert set(table(path, store, "docs")["source"].to_pylist()) == {name}
     copy = project(tmp_path / "elsewhere", "en", "")
     assert go(copy, store).made == 0, "another place of the same name is the same source"
+
+
+def test_a_shipped_flow_takes_a_model_of_the_folder_where_you_stand_and_keeps_its_own_prompts(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    entry = {"kind": "encoder", "backend": "static", "model": str(place(packaged("encoder").model)), "max_tokens": 128}
+    (tmp_path / "models.yaml").write_text(json.dumps({"mine": entry}))
+    (tmp_path / "question.md").write_text("Mine: {passage}\n")
+    flow = load(find_flow("quickstart"), ["vectors.using.encoder=mine"])
+    assert flow.step("vectors").models["encoder"].max_tokens == 128
+    assert not flow.step("queries").params.prompts["question"].text.startswith("Mine")
+    own = load(find_flow("quickstart"), ["queries.prompts={question: question.md}"])
+    assert not own.step("queries").params.prompts["question"].text.startswith("Mine"), "the shipped one of this name goes first"
 
 
 def test_a_model_whose_weights_changed_is_asked_again(tmp_path):

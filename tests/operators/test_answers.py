@@ -154,6 +154,17 @@ def test_lines_come_back_out_of_any_list(lines: list[str], data: Any) -> None:
     assert parse_lines(answer) == lines
 
 
+def test_a_list_in_brackets_counts_only_where_it_stands_for_itself() -> None:
+    assert parse_lines('1. Use ["x"] in code\n2. other task') == ['Use ["x"] in code', "other task"]
+    assert parse_lines("Classify ['a'] things\nsecond") == ["Classify ['a'] things", "second"]
+    for said in ('["one", "two"]', 'Here they are: ["one", "two"]', 'tasks = ["one", "two"]', 'Tasks:\n["one",\n "two"]\nGood luck!'):
+        assert parse_lines(said) == ["one", "two"]
+
+
+def test_stars_around_an_item_go_with_its_number() -> None:
+    assert parse_lines("**1. Bold task**\n**2. Another**: with words\n3. **Whole** thing") == ["Bold task", "Another: with words", "**Whole** thing"]
+
+
 def test_a_line_is_the_first_that_says_something() -> None:
     assert parse_line("\n  how owls hunt\nmore") == "how owls hunt"
     assert parse_line('Sure, here is a query:\n\n"how owls hunt"\n') == "how owls hunt"

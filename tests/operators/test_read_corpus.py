@@ -53,6 +53,17 @@ def test_a_folder_of_text_takes_its_titles_from_headings(tmp_path):
     assert [(r["source_id"], r["title"]) for r in found] == [("a.md", "Mining"), ("b.txt", "b")]
 
 
+def test_files_of_one_name_in_two_folders_keep_apart_and_the_folder_itself_may_move(tmp_path):
+    for home, sub in (("one", "a"), ("one", "b"), ("two", "a"), ("two", "b")):
+        (tmp_path / home / sub).mkdir(parents=True)
+        (tmp_path / home / sub / "index.md").write_text(f"Text of {sub}.")
+        (tmp_path / home / sub / "x.jsonl").write_text(json.dumps({"text": f"A line of {sub}."}) + "\n")
+    for pattern, names in (("{}", ["a/index.md", "b/index.md"]), ("{}/**/*.jsonl", ["a/x.jsonl:1", "b/x.jsonl:1"]), ("{}/a/x.jsonl", ["x.jsonl:1"])):
+        given = [ReadCorpus(path=pattern.format(tmp_path / home), format="auto" if "*" in pattern or "x" in pattern else "text") for home in ("one", "two")]
+        assert [r["source_id"] for r in rows(given[0])[0] if r["source_id"] in names] == names
+        assert [i.digest for i in read_corpus.items(given[0])] == [i.digest for i in read_corpus.items(given[1])]
+
+
 def test_a_dataset_on_disk_and_a_beir_folder_are_read(tmp_path):
     import datasets
 
