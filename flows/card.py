@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from flows.flow import Flow
+from flows.flow import Flow, Step
 from flows.plan import Planned
 
 
@@ -25,7 +25,7 @@ def card(flow: Flow, planned: Sequence[Planned], content: dict[str, Any]) -> str
     models = {(k, _name(m), m.revision, m.dtype) for p in planned for k, m in p.step.models.items()}
     lines += [f"- {kind}: {model} {revision} ({dtype})" for kind, model, revision, dtype in sorted(models)] or ["None."]
     lines += ["", "## Prompts", ""]
-    prompts = _prompts(planned)
+    prompts = {f"{p.step.name}: {kind}" if kind else p.step.name: told for p in planned for kind, told in prompts_of(p.step).items()}
     for name, told in prompts.items():
         lines += [f"### {name}", "", "```", told.rstrip(), "```", ""]
     lines += [] if prompts else ["None.", ""]
@@ -36,15 +36,13 @@ def card(flow: Flow, planned: Sequence[Planned], content: dict[str, Any]) -> str
     return "\n".join(lines) + "\n"
 
 
-def _prompts(planned: Sequence[Planned]) -> dict[str, str]:
-    """What LLMs were asked: the step, and its query type where it asks for several → the prompt's words."""
-    found: dict[str, str] = {}
-    for p in planned:
-        if any(m.kind == "llm" for m in p.step.models.values()):
-            one, several = getattr(p.step.params, "prompt", None), getattr(p.step.params, "prompts", None) or {}
-            asked = {p.step.name: one} if one else {f"{p.step.name}: {name}": several[name] for name in sorted(several)}
-            found |= {name: f"{prompt.system}\n\n{prompt.text}".lstrip() for name, prompt in asked.items()}
-    return found
+def prompts_of(step: Step) -> dict[str, str]:
+    """What a step asks an LLM: the prompt's words by query type, "" where it asks all rows alike."""
+    if not any(m.kind == "llm" for m in step.models.values()):
+        return {}
+    one, several = getattr(step.params, "prompt", None), getattr(step.params, "prompts", None) or {}
+    asked = {"": one} if one else {kind: several[kind] for kind in sorted(several)}
+    return {kind: f"{prompt.system}\n\n{prompt.text}".lstrip() for kind, prompt in asked.items()}
 
 
 def _name(model: Any) -> str:

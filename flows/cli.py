@@ -13,6 +13,19 @@ from typing import Any
 STORE = "store"
 
 
+class _Version(argparse.Action):
+    """Looks the version up only where it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            print(f"pithead {version('pithead')}")
+        except PackageNotFoundError:
+            print("pithead, not installed")
+        parser.exit()
+
+
 def _sample(sub: argparse.ArgumentParser) -> argparse.ArgumentParser:
     sub.add_argument("--sample", type=int, metavar="N", help="only the N rows of the first input with the smallest ids")
     return sub
@@ -21,6 +34,7 @@ def _sample(sub: argparse.ArgumentParser) -> argparse.ArgumentParser:
 def parser() -> argparse.ArgumentParser:
     """All verbs and their options."""
     top = argparse.ArgumentParser(prog="pithead", description="Make the training data of embedding and retrieval models.")
+    top.add_argument("--version", action=_Version, nargs=0, help="the version that runs")
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
 
     def verb(name: str, text: str, *, flow: bool = True) -> argparse.ArgumentParser:
@@ -42,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
         sub = verb(name, text)
         engine(_sample(sub))
         sub.add_argument("--until", metavar="STEP", help="stop behind this step")
-        sub.add_argument("--max-calls", type=int, metavar="N", help="stop before more LLM calls than this (exit status 3)")
+        sub.add_argument("--max-calls", type=int, metavar="N", help="stop before more LLM calls than this (exit status 3; 2 where not even one part fits)")
     _sample(verb("plan", "what is stored, what would run, how many model calls"))
     sub = _sample(verb("try", "run one step on a few stored rows and show it"))
     sub.add_argument("step")

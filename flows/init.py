@@ -5,13 +5,24 @@ from pathlib import Path
 from flows.config import CONFIGS
 from operators.contract import InputError
 
-FLOW = """# Your corpus in, title and body pairs out. `pithead plan flow.yaml` says what would run.
+FLOW = """# Your corpus in, a training set of title and body pairs out. `pithead plan flow.yaml` says what would run.
 flow: {name}
 seed: 7
 steps:
-  corpus: {{op: read_corpus, with: {{path: corpus.jsonl, licence: "yours"}}}}
-  clean:  {{op: "my_ops.strip_footer:strip_footer", from: corpus, max_rejected: 0.5}}
-  pairs:  {{op: structural_pairs, from: clean, max_rejected: 1, with: {{kinds: [title_body]}}}}
+  corpus:  {{op: read_corpus, with: {{path: corpus.jsonl, licence: "yours"}}}}
+  clean:   {{op: "my_ops.strip_footer:strip_footer", from: corpus, max_rejected: 0.5}}
+  pairs:   {{op: structural_pairs, from: clean, max_rejected: 1, with: {{kinds: [title_body]}}}}
+  queries: {{op: drop_duplicates, from: pairs, max_rejected: 0.9, with: {{key: query_id}}}}
+  unique:  {{op: drop_duplicates, from: pairs, keep: [passage_id, title, passage], max_rejected: 0.9, with: {{key: passage_id}}}}
+  texts:   {{op: index_texts, from: unique}}
+
+  # Batches of one cluster each; a larger corpus wants more clusters.
+  asked:     {{op: embed, from: queries, using: {{encoder: static}}, with: {{column: query}}}}
+  centroids: {{op: fit_clusters, from: asked, with: {{clusters: 1}}}}
+  clustered: {{op: assign_clusters, from: asked, using: {{centroids: centroids}}}}
+  batches:   {{op: compose_batches, from: clustered, using: {{texts: texts}}, with: {{remainder: short, negatives: false}}}}
+  batched:   {{op: assign_batches, from: clustered, using: {{batches: batches}}, max_rejected: 0.5}}
+  set:       {{op: write_training_set, from: batched, using: {{texts: texts}}, with: {{negatives: false, scores: false}}}}
 """
 OPERATOR = '''"""An operator of your own: a function over a table, with its declaration above it."""
 
@@ -34,7 +45,7 @@ def strip_footer(table: pa.Table, p: StripFooter) -> pa.Table:
     return table.set_column(table.schema.get_field_index("text"), "text", cut)
 '''
 CORPUS = (
-    '{"_id": "1", "title": "Pithead", "text": "The pithead is the top of a mine shaft and the buildings around it. '
+    '{"_id": "1", "title": "The pithead", "text": "The pithead is the top of a mine shaft and the buildings around it. '
     'Coal came up there and men went down. All rights reserved."}\n'
     '{"_id": "2", "title": "Winding gear", "text": "Winding gear raises and lowers the cages of a mine shaft. '
     'It stands above the pithead and is driven by an engine. All rights reserved."}\n'

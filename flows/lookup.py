@@ -75,13 +75,17 @@ def _said(error: BaseException) -> str:
 
 
 def resolve(path: str, roots: Sequence[Path]) -> str:
-    """A path of a flow: absolute, or from the flow's folder, then the working folder, then the package."""
+    """A path of a flow: absolute, or from the flow's folder, then the working folder, then the package.
+
+    Nobody keeps data beside a shipped flow: there the working folder goes first.
+    """
     given = Path(path).expanduser()
     if any("**" in part and part != "**" for part in given.parts):
         raise InputError(f"{path}: ** stands for folders alone; write **/ before the pattern of the name")
-    for root in [Path("/")] if given.is_absolute() else [roots[0], Path.cwd(), *roots[1:]]:
+    shipped = roots[0].is_relative_to(CONFIGS)
+    near = [Path.cwd(), *roots] if shipped else [roots[0], Path.cwd(), *roots[1:]]
+    for root in [Path("/")] if given.is_absolute() else near:
         found = root / given
         if found.exists() or any(c in path for c in "*?[") and any(iglob(path, root_dir=root, recursive=True)):
             return str((found.parent / found.read_text().strip()) if found.name == "latest" and found.is_file() else found)
-    base = Path.cwd() if roots[0].is_relative_to(CONFIGS) else roots[0]  # nobody keeps data beside a shipped flow
-    return str(given if given.is_absolute() else base / given)
+    return str(given if given.is_absolute() else near[0] / given)

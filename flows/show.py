@@ -1,7 +1,7 @@
 """What people see: the funnel, plans, rows, rejects, and a row's way back to its file."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from cluster.store import Store
 from cluster.task import commits, manifest_of, parts_of
+from flows.card import prompts_of
 from flows.plan import Planned
 from operators.contract import InputError
 
@@ -25,10 +26,17 @@ def funnel(records: Sequence[dict[str, Any]]) -> str:
     lines = [f"{'step':<16}{'in':>9}{'out':>9}{'rejected':>10}{'seconds':>9}  why"]
     for r in records:
         lost = sum(r["rejected"].values())
-        why = ", ".join(f"{n} {k}" for k, n in sorted(r["rejected"].items(), key=lambda x: (-x[1], x[0]))[:5])
+        why = reasons(r["rejected"]) or ("no path was given" if r.get("absent") else "")
         spent = "stored" if r["stored"] else f"{r['seconds']:.1f}"
         lines.append(f"{r['step']:<16}{r['rows_in']:>9}{r['rows_out']:>9}{lost:>10}{spent:>9}  {why}")
     return "\n".join(lines)
+
+
+def reasons(rejected: Mapping[str, int], most: int = 5) -> str:
+    """The commonest reasons with their counts; the counts add up."""
+    found = sorted(rejected.items(), key=lambda x: (-x[1], x[0]))
+    rest = sum(n for _, n in found[most:])
+    return ", ".join([*(f"{n} {k}" for k, n in found[:most]), *([f"{rest} of {len(found) - most} other reasons"] if rest else [])])
 
 
 def planned(steps: Sequence[dict[str, Any]]) -> str:
@@ -135,7 +143,10 @@ def walk(steps: Sequence[Planned], store: Store, name: str, wanted: str) -> list
             continue
         found = [_matching(store, part["file"], list(seek)) for part in parts_of(store, [planned.task.home]) if part["rows"]]
         for row in [r for table in found for r in table.to_pylist()][:TRAIL]:
-            trail.append({"step": planned.step.name, **{k: plain(v) for k, v in row.items() if not k.startswith("_")}})
+            shown = {k: plain(v) for k, v in row.items() if not k.startswith("_")}
+            asked = prompts_of(planned.step)
+            told = asked.get(row.get("query_type", ""), asked.get("", ""))
+            trail.append({"step": planned.step.name, **shown, **({"prompt": told} if told else {})})
             if any(row.get(k) in seek for k in _OWN):  # a row that only lists the id says nothing of where it comes from
                 seek |= dict.fromkeys(v for k, v in row.items() if k in _OWN and v is not None)
                 seek |= dict.fromkeys(v for k in _LISTED for v in row.get(k) or ())
@@ -154,7 +165,8 @@ def _matching(store: Store, file: str, seek: Sequence[bytes]) -> pa.Table:
     """The rows that have one of these ids, of their own or in a list; the first id that is asked for comes first."""
     with store.parquet(file) as opened:
         have = set(opened.schema_arrow.names)
-        ids = opened.read(columns=[c for c in (*_OWN, *_LISTED) if c in have])
+        own = [c for c in _OWN if c in have][:1]  # a passage is not every passage of its document
+        ids = opened.read(columns=[*own, *(c for c in _LISTED if c in have)])
         rank = {key: i for i, key in enumerate(seek)}
         best: dict[int, int] = {}
         for column in ids.column_names:

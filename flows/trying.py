@@ -6,7 +6,7 @@ from typing import Any
 
 from cluster.store import Store
 from cluster.task import manifest_of, parts_of
-from cluster.work import Work, loaded
+from cluster.work import Job, Work
 from flows.flow import Flow
 from flows.plan import plan, with_artifacts
 from flows.show import _plain_rows
@@ -49,11 +49,16 @@ def attempt(flow: Flow, store: Store, name: str, rows: int, sample: int | None =
     if part is None:
         raise InputError(f"{name}: its input has no rows")
     table = store.read_table(part["file"]).slice(0, rows)
-    used = loaded(step.op, Work("map", "try", step.spec, "", dict(task.using), [], task.home, store.uri, "try"))
-    ears = {k: Listening(v) if hasattr(v, "complete") else v for k, v in used.items()}
+    params = step.params.model_dump_json()
+    # Through the ledger of the part: what was answered before is not asked again, what is asked now is kept.
+    job = Job(Work("map", part["part"], step.spec, params, dict(task.using), [], task.home, store.uri, "try"), "try-0")
+    ears = {k: Listening(v) if hasattr(v, "complete") else v for k, v in job.used.items()}
     if step.op.shape == "group":
         table = numbered(table).sort_by(step.op.key_of(step.params))
-    outcome = apply(step.op, table, step.params, **ears)
+    try:
+        outcome = apply(step.op, table, step.params, **ears)
+    finally:
+        job.close()
     heard = [h for ear in ears.values() if isinstance(ear, Listening) for h in ear.heard]
     return {
         "step": name, "input": _plain_rows(table), "asked": heard,

@@ -83,7 +83,9 @@ def do_refresh(args: argparse.Namespace) -> int:
         point(store, ran.published)
     same = ran.published is not None and before.strip() == ran.published.rsplit("/", 1)[1]
     value = {"status": 1 if faults else 0, "ran": pending, "published": ran.published, "new": not same, "faults": faults}
-    text = "\n".join(faults) or f"{'nothing new' if same else 'new version'}: {ran.published}"
+    news = f"{'nothing new' if same else 'new version'}: {ran.published}"
+    said = news if ran.published else "no step of this flow publishes a set"
+    text = "\n".join(faults) or said
     emit(args, value, f"{show.funnel(ran.funnel)}\n\n{len(pending)} steps were to run\n{text}")
     return 1 if faults else 0
 

@@ -48,10 +48,13 @@ WRITES = {
 
 
 def place(p: Any, name: str) -> tuple[str, str]:
-    """(path, format) of the files: in a BEIR folder ``name``.jsonl."""
+    """(path, format) of the files: in a BEIR folder ``name``.jsonl; what `datasets` saved to disk is that."""
     folder = Path(p.path)
     beir = p.format == "beir" or (p.format == "auto" and folder.is_dir() and (folder / "corpus.jsonl").exists())
-    return (str(folder / f"{name}.jsonl"), "jsonl") if beir else (p.path, p.format)
+    if beir:
+        return str(folder / f"{name}.jsonl"), "jsonl"
+    saved = p.format == "auto" and any((folder / mark).is_file() for mark in ("state.json", "dataset_dict.json"))
+    return p.path, "datasets" if saved else p.format
 
 
 def items_of(p: Any, name: str) -> list[Item]:

@@ -38,7 +38,12 @@ WRITES = {
 def _place(p: ReadQrels) -> tuple[str, str]:
     folder = Path(p.path) / "qrels"
     beir = p.format == "beir" or (p.format == "auto" and folder.is_dir())
-    return (str(folder / f"{p.split}.tsv"), "tsv") if beir else (p.path, p.format)
+    if not beir:
+        return p.path, p.format
+    file = folder / f"{p.split}.tsv"
+    if not file.exists() and (others := sorted(f.stem for f in folder.glob("*.tsv"))):
+        raise InputError(f"{file}: no such file; {folder} has {', '.join(others)}: name one of them as `split:`")
+    return str(file), "tsv"
 
 
 def _items(p: ReadQrels) -> list[Item]:

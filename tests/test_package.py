@@ -44,6 +44,9 @@ def test_a_new_project_runs_with_its_own_operator(tmp_path, capsys):
     home = tmp_path / "project"
     assert main(["init", str(home)]) == 0
     assert main(["run", str(home / "flow.yaml"), "--store", str(tmp_path / "s"), "--workers", "0"]) == 0
+    assert "set: " in capsys.readouterr().out
+    assert main(["show", str(home / "flow.yaml"), "set", "--store", str(tmp_path / "s"), "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["rows"]) == 2
     assert main(["show", str(home / "flow.yaml"), "clean", "--store", str(tmp_path / "s"), "--json"]) == 0
     rows = json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]
     assert len(rows) == 2

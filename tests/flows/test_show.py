@@ -9,6 +9,7 @@ from flows.cli import main
 from flows.config import find_flow
 from flows.flow import load
 from flows.run import run
+from flows.show import reasons
 
 TEXTS = {
     "a": "Ice melts in the sun because warmth loosens its molecules.", "b": "Iron rusts where water and air reach it.",
@@ -44,6 +45,12 @@ def test_a_published_row_and_each_of_its_texts_is_walked_to_its_file_and_every_l
     assert {r["source_id"] for r in trail if r["step"] == "corpus"} > {"a"}
     assert {r["source_id"] for r in trail if r["step"] == "queries"} == {"q1"}
     assert trail[0]["step"] == "set"
+    assert len([r for r in trail if r["step"] == "passages"]) == 1 + len(row["negative_ids"]), "no sibling of theirs"
     negative = said("show", "beir", "set", "--row", row["negative_ids"][0])
     assert [r["source_id"] for r in negative if r["step"] == "corpus"][0] in "bcd"
     assert negative[-1]["step"] == "corpus"
+
+
+def test_the_counts_of_reasons_add_up():
+    assert reasons({"a": 1, "b": 9}) == "9 b, 1 a"
+    assert reasons({k: 1 for k in "abcdefg"}) == "1 a, 1 b, 1 c, 1 d, 1 e, 2 of 2 other reasons"

@@ -10,8 +10,10 @@ import zstandard
 
 from operators import formats
 from operators.columns import content_id
+from operators.contract import InputError
 from operators.read_corpus import ReadCorpus, read_corpus
 from operators.read_pairs import ReadPairs, read_pairs
+from operators.read_qrels import ReadQrels, read_qrels
 
 DOCS = [{"_id": "1", "title": "Ice", "text": "It melts in the sun."}, {"_id": "2", "title": "", "text": "Iron rusts, é."}]
 
@@ -68,6 +70,7 @@ def test_a_dataset_on_disk_and_a_beir_folder_are_read(tmp_path):
     import datasets
 
     datasets.Dataset.from_list(DOCS).save_to_disk(tmp_path / "ds")
+    assert [r["source_id"] for r in rows(ReadCorpus(path=str(tmp_path / "ds")))[0]] == ["1", "2"], "told by its own files"
     (tmp_path / "beir").mkdir()
     (tmp_path / "beir" / "corpus.jsonl").write_bytes(lines())
     for path, kind in (("ds", "datasets"), ("beir", "beir"), ("beir", "auto")):
@@ -128,3 +131,11 @@ def test_several_positives_make_several_rows(tmp_path):
 def test_a_real_corpus_is_read_whole(data):
     found = read_corpus.items(p := ReadCorpus(path=str(data / "scifact" / "corpus.parquet")))
     assert sum(len(o.table) for o in read_corpus(found[0], p)) == 5183
+
+
+def test_qrels_of_another_split_are_named(tmp_path):
+    (tmp_path / "qrels").mkdir()
+    (tmp_path / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n1\ta\t1\n")
+    with pytest.raises(InputError, match="has test: name one of them as `split:`"):
+        read_qrels.items(ReadQrels(path=str(tmp_path)))
+    assert len(rows(ReadQrels(path=str(tmp_path), split="test"), read_qrels)[0]) == 1
