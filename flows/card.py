@@ -25,9 +25,9 @@ def card(flow: Flow, planned: Sequence[Planned], content: dict[str, Any]) -> str
     models = {(k, _name(m), m.revision, m.dtype) for p in planned for k, m in p.step.models.items()}
     lines += [f"- {kind}: {model} {revision} ({dtype})" for kind, model, revision, dtype in sorted(models)] or ["None."]
     lines += ["", "## Prompts", ""]
-    prompts = {f"{p.step.name}: {kind}" if kind else p.step.name: told for p in planned for kind, told in prompts_of(p.step).items()}
-    for name, told in prompts.items():
-        lines += [f"### {name}", "", "```", told.rstrip(), "```", ""]
+    prompts = [(p.step.name, kind, told) for p in planned for kind, told in prompts_of(p.step).items()]
+    for name, kind, told in prompts:
+        lines += [f"### {name}{': ' * bool(kind)}{kind}", "", "```", told.rstrip(), "```", ""]
     lines += [] if prompts else ["None.", ""]
     lines += ["## Funnel", "", "| step | in | out | rejected |", "|---|---|---|---|"]
     for f in content["funnel"]:

@@ -56,7 +56,8 @@ def parser() -> argparse.ArgumentParser:
         sub = verb(name, text)
         engine(_sample(sub))
         sub.add_argument("--until", metavar="STEP", help="stop behind this step")
-        sub.add_argument("--max-calls", type=int, metavar="N", help="stop before more LLM calls than this (exit status 3; 2 where not even one part fits)")
+        told = "stop before more LLM calls than this (exit status 3; 2 where not even one part fits)"
+        sub.add_argument("--max-calls", type=int, metavar="N", help=told)
     _sample(verb("plan", "what is stored, what would run, how many model calls"))
     sub = _sample(verb("try", "run one step on a few stored rows and show it"))
     sub.add_argument("step")

@@ -35,8 +35,10 @@ def funnel(records: Sequence[dict[str, Any]]) -> str:
 def reasons(rejected: Mapping[str, int], most: int = 5) -> str:
     """The commonest reasons with their counts; the counts add up."""
     found = sorted(rejected.items(), key=lambda x: (-x[1], x[0]))
-    rest = sum(n for _, n in found[most:])
-    return ", ".join([*(f"{n} {k}" for k, n in found[:most]), *([f"{rest} of {len(found) - most} other reasons"] if rest else [])])
+    told = [f"{n} {k}" for k, n in found[:most]]
+    if rest := sum(n for _, n in found[most:]):
+        told.append(f"{rest} of {len(found) - most} other reasons")
+    return ", ".join(told)
 
 
 def planned(steps: Sequence[dict[str, Any]]) -> str:
