@@ -149,7 +149,7 @@ def keep_sample(name: str, sample: list[dict]) -> None:
     """Five rows to read: printed, and in ``results/recipes_rows.json``."""
     path = RESULTS / "recipes_rows.json"
     rows = json.loads(path.read_text()) if path.exists() else {}
-    shown = ("query_type", "instruction", "query", "positives", "negatives", "passage", "label")
+    shown = ("query_type", "instruction", "query", "positives", "negatives", "enriched", "passage", "label")
     told = [{k: cut(row[k]) for k in shown if row.get(k)} for row in sample]
     path.write_text(json.dumps({**rows, name: told}, indent=1, ensure_ascii=False) + "\n")
     for row in told:

@@ -63,6 +63,13 @@ def test_the_few_shots_of_a_prompt_are_answers_that_its_own_schema_takes(folder)
                 validate(one, template.schema)
 
 
+def test_every_recipe_stands_in_the_table_with_its_paper():
+    table = (CONFIGS / "recipes" / "README.md").read_text()
+    for path in (CONFIGS / "recipes").glob("*.yaml"):
+        line = next(x for x in table.splitlines() if x.startswith(f"| {path.stem} |"))
+        assert re.findall(r"arXiv:\d{4}\.\d{5}", line)[0] in path.read_text()
+
+
 def test_personas_are_a_hundred_different_people():
     people = (CONFIGS / "personas.txt").read_text().splitlines()
     assert len(people) == len(set(people)) == 100
