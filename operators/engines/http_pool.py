@@ -60,7 +60,7 @@ class Reply:
     def wait(self) -> float:
         """Seconds that Retry-After asks for, as a number or as a date; 0 where it does not."""
         said = str(self.headers.get("Retry-After", "")).strip()
-        if said.replace(".", "", 1).isdigit():
+        if said.replace(".", "", 1).isdecimal():
             return float(said)
         with contextlib.suppress(ValueError, TypeError, OverflowError):
             date = email.utils.parsedate_to_datetime(said)

@@ -144,7 +144,7 @@ def test_retry_after_is_seconds_or_a_date() -> None:
     assert wait("7") == 7
     assert wait("0.5") == 0.5
     assert 58 < wait(formatdate(time.time() + 60, usegmt=True)) <= 60
-    assert wait("") == wait("soon") == wait("-3") == wait(formatdate(0, usegmt=True)) == 0
+    assert wait("") == wait("soon") == wait("-3") == wait("²") == wait(formatdate(0, usegmt=True)) == 0
 
 
 def test_several_threads_share_the_limit_and_each_gets_its_own_answers() -> None:
@@ -292,6 +292,12 @@ def test_a_reply_that_cannot_be_read_is_tried_again(act: str) -> None:
         assert llm.counters["llm_retries"] == 1
     with OpenAIServer("ok", rules={"poison": act}) as server:
         assert ask(load(server, patience=3), ["fine", "poison"])[0][1].fault == "no answer"
+
+
+def test_a_row_that_hangs_for_longer_than_patience_is_given_up_where_a_harmless_one_is_answered() -> None:
+    with OpenAIServer(rules={"poison": "hang"}) as server:
+        answers, _ = ask(load(server, timeout=0.6, patience=1), ["fine", "poison"])
+        assert [a.fault for a in answers] == ["", "no answer"]
 
 
 def test_random_failures_of_half_of_all_tries_lose_no_row(monkeypatch: pytest.MonkeyPatch) -> None:
