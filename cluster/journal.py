@@ -5,6 +5,7 @@ On a disk each answer is a line that is written at once; on an object store, whi
 lines gather for at most `EVERY` seconds or `LINES` lines, and that is what a kill there may cost.
 """
 
+import hashlib
 import json
 import threading
 import time
@@ -14,9 +15,20 @@ from typing import Any
 from cluster.parts import overlap
 from cluster.store import Store
 from operators.engines.llm import Answer
+from operators.engines.models import ModelEntry
 
 EVERY, LINES = 2.0, 512
 FIELDS = ("text", "finish", "tokens_in", "tokens_out", "fault")
+
+
+def model_key(entry: ModelEntry) -> str:
+    """What decides a model's answers, as text."""
+    return json.dumps(entry.identity(), sort_keys=True)
+
+
+def model_home(entry: ModelEntry) -> str:
+    """The folder, below the store, of all answers of a model."""
+    return f"ledger/{hashlib.sha256(model_key(entry).encode()).hexdigest()[:16]}"
 
 
 class FileJournal:
@@ -34,9 +46,9 @@ class FileJournal:
                 self._read(f"{home}/{folder}/{name}")
 
     def _read(self, file: str) -> None:
-        for line in self._store.read(file).decode("utf-8", "replace").split("\n"):  # a text may hold what splitlines() splits at
+        for line in self._store.read(file).split(b"\n"):
             try:
-                value = json.loads(line)
+                value = json.loads(line.decode("utf-8", "surrogatepass"))  # as it was written
                 self._known.setdefault(value["key"], Answer(*(value[f] for f in FIELDS)))
             except (ValueError, KeyError, TypeError):
                 continue  # the line that a kill cut off

@@ -4,7 +4,6 @@ A description is plain JSON: it names an operator, its params, what it uses and 
 reads. What comes back is the commit record of the part, or one sentence on what went wrong.
 """
 
-import hashlib
 import importlib
 import json
 import os
@@ -18,7 +17,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from cluster.journal import FileJournal
+from cluster.journal import FileJournal, model_home, model_key
 from cluster.store import Store, reason
 from operators.contract import ContractError, EngineDead, InputError, Operator, Params
 from operators.engines.ledger import Ledger
@@ -127,11 +126,9 @@ class Job:
         from operators.engines.models import ModelEntry
 
         entry = ModelEntry.model_validate(said)
-        identity = json.dumps(entry.identity(), sort_keys=True)
-        model = hashlib.sha256(identity.encode()).hexdigest()[:16]
-        home = f"ledger/{model}/{self.op.name}"
+        home = f"{model_home(entry)}/{self.op.name}"
         self.journals.append(FileJournal(self.store, home, self.work.name, self.attempt))
-        return Ledger(used, identity, self.journals[-1], (entry.serving.price_in, entry.serving.price_out))
+        return Ledger(used, model_key(entry), self.journals[-1], (entry.serving.price_in, entry.serving.price_out))
 
     def close(self) -> None:
         """Write what the journals gathered, however the work ended."""

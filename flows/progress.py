@@ -6,7 +6,7 @@ from typing import TextIO
 
 from cluster.work import Report
 
-COUNTED = ("llm_requests", "llm_tokens_out", "llm_replayed", "llm_cost_millionths")
+COUNTED = ("llm_requests", "llm_tokens_out", "llm_replayed", "llm_cost_millionths", "llm_replayed_cost_millionths")
 
 
 class Progress:
@@ -45,9 +45,10 @@ class Progress:
 
     def _asked(self, elapsed: float, share: float) -> str:
         """What a model was asked, its rate, and where it has a price what the step will have cost."""
-        requests, written, replayed, cost = (self.counted[name] for name in COUNTED)
+        requests, written, replayed, cost, before = (self.counted[name] for name in COUNTED)
         if not requests and not replayed:
             return ""
         words = f", {requests / elapsed:,.1f} requests/s, {written / elapsed:,.0f} tokens/s"
         words += f", {replayed:,} answers replayed" if replayed else ""
+        words += f" that had cost {before / 1e6:,.4g}" if before else ""
         return words + (f", {cost / 1e6:,.4g} spent of about {cost * share / 1e6:,.4g}" if cost else "")

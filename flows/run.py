@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
+from cluster.journal import model_home
 from cluster.limits import over_limit
 from cluster.run import run_task
 from cluster.store import Store
 from cluster.task import Bench, StepFailed, manifest_of, parts_of
+from flows.faults import FlowError
 from flows.flow import Flow
 from flows.plan import Planned, buckets_for, plan, with_artifacts
 from flows.publish import point, publish
@@ -28,6 +30,7 @@ def run(flow: Flow, bench: Bench, sample: int | None = None, until: str | None =
         flow.step(until)
     bench.store.check_writable()
     planned = plan(flow, bench.store, sample)
+    _check_endpoints(flow, planned, bench.store, until)
     bench.buckets = bench.buckets or buckets_for(planned)
     funnel, made, published = [], 0, None
     for p in planned:
@@ -50,6 +53,26 @@ def run(flow: Flow, bench: Bench, sample: int | None = None, until: str | None =
         if p.step.name == until:
             break
     return Ran(funnel, published, made)
+
+
+def _check_endpoints(flow: Flow, planned: list[Planned], store: Store, until: str | None) -> None:
+    """Ask every endpoint that a step still to run needs, before an earlier step is paid for; `FlowError` names all faults.
+
+    A model whose answers are kept already may have all that is asked for: its endpoint shows when it is needed.
+    """
+    from operators.engines.endpoint import unusable
+
+    asked, faults = set[str](), []
+    names = [p.step.name for p in planned]
+    for p in planned[: names.index(until) + 1 if until else None]:
+        for role, model in p.step.models.items():
+            if p.stored or model.backend != "openai" or model.model_dump_json() in asked or store.names(model_home(model)):
+                continue
+            asked.add(model.model_dump_json())
+            if fault := unusable(model):
+                faults.append(f"{flow.path}: steps.{p.step.name}.using.{role}: {fault}")
+    if faults:
+        raise FlowError(faults)
 
 
 def _empty(manifest: dict[str, Any]) -> str:
@@ -87,5 +110,3 @@ def _sample(store: Store, home: str, planned: list[Planned], size: int) -> None:
         **manifest, "step": "sample", "fingerprint": target.rsplit("-", 1)[1], "inputs": [home], "parts": parts,
         "rows": size - left, "rows_in": size - left, "rejected": {}, "scanned": [],
     })  # fmt: skip
-
-

@@ -62,8 +62,8 @@ class AskLlm(Params):
     max_tokens: int = Field(default=256, ge=1, description="of an answer")
     temperature: float = Field(default=0.8, ge=0)
     top_p: float = Field(default=0.95, gt=0, le=1)
-    max_chars: int = Field(default=2048, ge=1, description="of each column that the model is shown")
-    max_column_tokens: int | None = Field(default=None, ge=1, description="the same in the model's own tokens")
+    max_chars: int | None = Field(default=None, ge=1, description="of each column that the model is shown")
+    max_column_tokens: int | None = Field(default=1024, ge=1, description="the same in the model's own tokens; cuts are counted")
     seed: int = Field(default=0, ge=0)
 
     @field_validator("writes", mode="before")
@@ -139,7 +139,7 @@ def _check(p: AskLlm, using: Mapping[str, Any]) -> list[str]:
 
 
 @operator(
-    "map", version="1", reads=_reads, writes=_writes, needs=Needs(batch_rows=65536), calls=lambda p: 1, check=_check,
+    "map", version="2", reads=_reads, writes=_writes, needs=Needs(batch_rows=65536), calls=lambda p: 1, check=_check,
 )  # fmt: skip
 def ask_llm(table: pa.Table, p: AskLlm, *, llm: LLM) -> Outcome:
     """One request a row; one row out, or one an item. A row without a usable answer is a reject with the raw answer."""
@@ -170,7 +170,7 @@ class _Found:
 
 def _requests(table: pa.Table, p: AskLlm, llm: LLM) -> list[Request]:
     names, keys, requests = p.prompt.columns, table[p.row].to_pylist(), []
-    shown = {name: [_shown(v, p, llm) for v in table[name].to_pylist()] for name in names}
+    shown = {name: _shown(table[name].to_pylist(), p, llm) for name in names}
     for i, key in enumerate(keys):
         values = {name: shown[name][i] for name in names}
         system, prompt, shared = p.prompt.asked(values, columns.row_seed(p.seed, key, "shots"))
@@ -179,19 +179,28 @@ def _requests(table: pa.Table, p: AskLlm, llm: LLM) -> list[Request]:
     return requests
 
 
-def _shown(value: str | Sequence[str], p: AskLlm, llm: LLM) -> str:
-    """A column's text, cut: in a chat with its lines, in a completion on one, since a line break ends its few-shots."""
+def _shown(values: Sequence[str | Sequence[str]], p: AskLlm, llm: LLM) -> list[str]:
+    """A column's texts, cut; what many rows show, as a passage of several queries, is cut once."""
+    whole = [_one_text(value, p) for value in values]
+    if p.max_column_tokens is None:
+        return whole
+    cut = {shown: llm.cut(shown, p.max_column_tokens).rstrip() for shown in dict.fromkeys(whole)}
+    return [cut[shown] for shown in whole]
+
+
+def _one_text(value: str | Sequence[str], p: AskLlm) -> str:
+    """A row's text: in a chat with its lines, in a completion on one, since a line break ends its few-shots."""
+    most = p.max_chars
     if not isinstance(value, str):
-        value = "\n".join(f"- {cut_at_word(item, p.max_chars)}" for item in value)
-        cut = value if len(value) <= p.max_chars else value[: p.max_chars + 1].rpartition("\n")[0]
-    elif p.prompt.chat:
-        cut = value.strip()
-        if len(cut) > p.max_chars:
-            head = cut[: p.max_chars + 1]
-            cut = (head.rsplit(None, 1)[0] if len(head.split(None, 1)) > 1 else head)[: p.max_chars].rstrip()
-    else:
-        cut = cut_at_word(value, p.max_chars)
-    return cut if p.max_column_tokens is None else llm.cut(cut, p.max_column_tokens).rstrip()
+        value = "\n".join(f"- {cut_at_word(item, most)}" for item in value)
+        return value if most is None or len(value) <= most else value[: most + 1].rpartition("\n")[0]
+    if not p.prompt.chat:
+        return cut_at_word(value, most)
+    whole = value.strip()
+    if most is None or len(whole) <= most:
+        return whole
+    head = whole[: most + 1]
+    return (head.rsplit(None, 1)[0] if len(head.split(None, 1)) > 1 else head)[:most].rstrip()
 
 
 def _parsed(answer: Answer, p: AskLlm, schema: Mapping[str, Any]) -> tuple[list[dict[str, Any]], bool, str]:

@@ -31,8 +31,8 @@ class GenerateQueries(Params):
     temperature: float = Field(default=0.8, ge=0)
     top_p: float = Field(default=0.95, gt=0, le=1)
     max_tokens: int = Field(default=32, ge=1, description="of an answer")
-    max_chars: int = Field(default=2048, ge=1, description="of the passage that the model is shown")
-    max_passage_tokens: int | None = Field(default=None, ge=1, description="in the model's tokens; what is cut is counted")
+    max_chars: int | None = Field(default=None, ge=1, description="of the passage that the model is shown")
+    max_passage_tokens: int | None = Field(default=1024, ge=1, description="the same in the model's own tokens; cuts are counted")
     shots: int | None = Field(default=None, ge=0, description="few-shots drawn for each query of the prompt's; all if not said")
     seed: int = Field(default=0, ge=0)
 
@@ -44,7 +44,7 @@ def _check(p: GenerateQueries, using: Mapping[str, Any]) -> list[str]:
 
 
 @operator(
-    "map", version="2", reads={"passage_id": row_id, "title": text, "passage": text}, writes=_WRITES,
+    "map", version="3", reads={"passage_id": row_id, "title": text, "passage": text}, writes=_WRITES,
     needs=Needs(batch_rows=65536), calls=lambda p: p.per_passage, check=_check,
 )  # fmt: skip
 def generate_queries(table: pa.Table, p: GenerateQueries, *, llm: LLM) -> pa.Table:
@@ -55,7 +55,10 @@ def generate_queries(table: pa.Table, p: GenerateQueries, *, llm: LLM) -> pa.Tab
     wide = columns.repeat(table, p.per_passage)
     keys = wide["passage_id"].to_pylist()
     types = [t for key in table["passage_id"].to_pylist() for t in drawn_types(key, p)]
-    requests = [_request(p, i, *row, llm) for i, row in enumerate(zip(keys, types, *_shown(wide), strict=True))]
+    cut = [_shown(passage, p, llm) for passage in table["passage"].to_pylist()]
+    shown = [passage for passage in cut for _ in range(p.per_passage)]
+    rows = zip(keys, types, shown, wide["title"].to_pylist(), strict=True)
+    requests = [_request(p, i, *row) for i, row in enumerate(rows)]
     answers = llm.complete(requests, Sampling(p.max_tokens, p.temperature, p.top_p, ("\n",)))
     queries = [first_line(answer.text) for answer in answers]
     told = [p.instructions.get(t, "") for t in types]
@@ -70,14 +73,13 @@ def generate_queries(table: pa.Table, p: GenerateQueries, *, llm: LLM) -> pa.Tab
     return wide
 
 
-def _shown(table: pa.Table) -> tuple[list[str], list[str]]:
-    return table["passage"].to_pylist(), table["title"].to_pylist()
-
-
-def _request(p: GenerateQueries, place: int, key: bytes, kind: str, passage: str, title: str, llm: LLM) -> Request:
-    prompt, turn = p.prompts[kind], place % p.per_passage
+def _shown(passage: str, p: GenerateQueries, llm: LLM) -> str:
     shown = cut_at_word(passage, p.max_chars)
-    shown = shown if p.max_passage_tokens is None else llm.cut(shown, p.max_passage_tokens).rstrip()
+    return shown if p.max_passage_tokens is None else llm.cut(shown, p.max_passage_tokens).rstrip()
+
+
+def _request(p: GenerateQueries, place: int, key: bytes, kind: str, shown: str, title: str) -> Request:
+    prompt, turn = p.prompts[kind], place % p.per_passage
     if p.shots is not None:
         prompt = prompt.drawn(p.shots, columns.row_seed(p.seed, key, kind, turn, "shots"))
     seed = columns.row_seed(p.seed, key, kind, turn)
@@ -90,11 +92,11 @@ def drawn_types(passage_id: bytes, p: GenerateQueries) -> list[str]:
     return [order[i % len(order)] for i in range(p.per_passage)]
 
 
-def cut_at_word(passage: str, most: int) -> str:
+def cut_at_word(passage: str, most: int | None) -> str:
     """The passage on one line, cut at the last word that ends within ``most`` characters."""
     # A line break would end the few shot that the passage stands in.
-    line = " ".join(passage[: 2 * most + 1].split())
-    if len(line) <= most:
+    line = " ".join(passage[: None if most is None else 2 * most + 1].split())
+    if most is None or len(line) <= most:
         return line
     return line[: most + 1].rsplit(" ", 1)[0][:most] if " " in line[: most + 1] else line[:most]
 

@@ -5,7 +5,6 @@ InPars (arXiv:2202.05144) keeps the tenth of its queries with the highest one.
 
 from typing import Annotated, Self
 
-import numpy as np
 import pyarrow as pa
 from pydantic import Field, WithJsonSchema, model_validator
 
@@ -22,7 +21,8 @@ class ScoreLikelihood(Params):
     prompt: Annotated[Template, WithJsonSchema({"type": "string", "description": "the prompt file that was asked"})]
     column: str = Field(default="query", min_length=1, description="the column of the answers")
     row: str = Field(default="passage_id", min_length=1, description="the id that seeded a row's answer")
-    max_chars: int = Field(default=2048, ge=1, description="of each column that the model is shown")
+    max_chars: int | None = Field(default=None, ge=1, description="of each column that the model is shown")
+    max_column_tokens: int | None = Field(default=1024, ge=1, description="the same in the model's own tokens; cuts are counted")
     seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
@@ -40,18 +40,21 @@ def _reads(p: ScoreLikelihood) -> Columns:
 
 
 @operator(
-    "map", version="1", reads=_reads, writes={"likelihood": score}, rows="fewer", needs=Needs(batch_rows=65536),
+    "map", version="2", reads=_reads, writes={"likelihood": score}, rows="fewer", needs=Needs(batch_rows=65536),
     calls=lambda p: 1,
 )  # fmt: skip
 def score_likelihood(table: pa.Table, p: ScoreLikelihood, *, llm: LLM) -> Outcome:
-    """Add ``likelihood``, natural, 0 at most; a pair above the model's window is a reject."""
-    asked = AskLlm(prompt=p.prompt, writes={ANSWER: "_answer"}, row=p.row, max_chars=p.max_chars, seed=p.seed)
+    """Add ``likelihood``, natural, 0 at most; a row that has none is a reject with the back end's reason."""
+    asked = AskLlm(
+        prompt=p.prompt, writes={ANSWER: "_answer"}, row=p.row, seed=p.seed,
+        max_chars=p.max_chars, max_column_tokens=p.max_column_tokens,
+    )  # fmt: skip
     prompts = [r.prompt for r in _requests(table, asked, llm)]
     # A few-shot's answer stands behind a blank, which belongs to its first token.
     answers = [("" if q[-1:].isspace() else " ") + a for q, a in zip(prompts, table[p.column].to_pylist(), strict=True)]
-    found = np.asarray(llm.likelihood(prompts, answers), np.float32)
-    wide = columns.put(table, "likelihood", pa.array(found, score))
-    return reject(wide, ~np.isfinite(found), "prompt too long", table[p.column].to_pylist())
+    found = llm.likelihood(prompts, answers)
+    wide = columns.put(table, "likelihood", pa.array([None if a.fault else float(a.text) for a in found], score))
+    return reject(wide, [bool(a.fault) for a in found], [a.fault for a in found], table[p.column].to_pylist())
 
 
 def example() -> Example:

@@ -2,9 +2,10 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
+from operators.answers import whole_characters
 from operators.engines.http_pool import Failed
 from operators.engines.llm import Answer, Sampling
 
@@ -18,7 +19,58 @@ _UNSAFE = re.compile(r"content.?(filter|management|policy)|moderat|flagged|safet
 _SCHEMA = re.compile(r"response_format|schema|guided|grammar|structured", re.I)
 _NO_MODEL = re.compile(r"model\W.{0,80}(not (found|exist)|does not exist|unknown)|(unknown|invalid|no such) model", re.I)
 _UNPAID = re.compile(r"insufficient.?quota|billing|exceeded your current quota", re.I)
-GARBLED = (ValueError, KeyError, TypeError, IndexError, AttributeError)
+GARBLED = (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError)
+_MOST_TOKENS = 1 << 40  # of one request: what claims more is garbled
+
+
+def clearer(key: str) -> Callable[[str], str]:
+    """What takes the key out of a text, escaped as JSON may escape it or not."""
+    if not key:
+        return str
+    escaped = re.compile("".join(rf"\\*(?:{re.escape(c)}|u00{ord(c):02x})" for c in key), re.I)
+
+    def clear(text: str) -> str:
+        return escaped.sub("[key]", text) if "\\" in text else text.replace(key, "[key]")
+
+    return clear
+
+
+def read_json(text: str, clear: Callable[[str], str]) -> Any:
+    """The JSON with its strings cleared and their half characters replaced, so that what is kept is what is replayed.
+
+    Raises `ValueError`, where it is nested too deeply too.
+    """
+
+    def clean(node: Any) -> Any:
+        if isinstance(node, str):
+            return clear(whole_characters(node))
+        if isinstance(node, dict):
+            return {clean(k): clean(v) for k, v in node.items()}
+        return [clean(v) for v in node] if isinstance(node, list) else node
+
+    try:
+        return clean(json.loads(text))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def usage(data: Body) -> tuple[int, int]:
+    """Tokens read and written; `Failed` where they are no numbers."""
+    try:
+        said = data.get("usage") or {}
+        read, written = int(said.get("prompt_tokens") or 0), int(said.get("completion_tokens") or 0)
+    except GARBLED:
+        read = written = -1
+    if not (0 <= read < _MOST_TOKENS and 0 <= written < _MOST_TOKENS):
+        raise Failed("answers with a usage that is no number", _raw(data))
+    return read, written
+
+
+def _raw(data: Any) -> str:
+    try:
+        return json.dumps(data, ensure_ascii=False)
+    except RecursionError:  # a little less deep than what cannot be read
+        return ""
 
 
 def read_choice(data: Body, sampling: Sampling) -> Answer:
@@ -29,12 +81,11 @@ def read_choice(data: Body, sampling: Sampling) -> Answer:
         text = choice["message"].get("content") if chat else choice["text"]
         refusal = choice["message"].get("refusal") if chat else None
         reason = choice.get("finish_reason")
-        usage = data.get("usage") or {}
-        tokens = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
     except GARBLED:
-        raise Failed("answers without a choice", json.dumps(data, ensure_ascii=False)) from None
+        raise Failed("answers without a choice", _raw(data)) from None
+    tokens = usage(data)
     if not isinstance(text, str | None) or reason in ("abort", "error"):
-        raise Failed(f"answers with finish_reason {reason}", json.dumps(data, ensure_ascii=False))
+        raise Failed(f"answers with finish_reason {reason}", _raw(data))
     if refusal or reason == "content_filter":
         return Answer(str(refusal or text or ""), "fault", *tokens, fault="refused")
     text = text or ""
@@ -61,18 +112,19 @@ def sort_error(status: int, words: str, schema: bool) -> Whose:
     return "moved" if status < 400 else "unknown"
 
 
-def server_words(body: bytes) -> str:
-    """The message of an error, on one line, from the shapes that servers send it in."""
+def server_words(body: bytes, clear: Callable[[str], str] = str) -> str:
+    """The message of an error, cleared and on one line, from the shapes that servers send it in."""
     whole = body.decode("utf-8", "replace")
     try:
-        data = json.loads(whole)
+        data = read_json(whole, clear)
     except ValueError:
-        data = whole
+        data = ""
     if isinstance(data, dict):
         error = data.get("error") or data
         found = [error.get(k) for k in ("code", "type", "message", "detail")] if isinstance(error, dict) else [error]
-        data = ": ".join(f if isinstance(f, str) else json.dumps(f) for f in found if f)
-    return " ".join(str(data or whole).split())[:2000]
+        data = ": ".join(f if isinstance(f, str) else _raw(f) for f in found if f)
+    said = data if isinstance(data, str) else _raw(data)
+    return " ".join((said or clear(whole)).split())[:2000]
 
 
 def mean_logprob(data: Body, prompt: str, answer: str) -> float | None:
@@ -81,7 +133,7 @@ def mean_logprob(data: Body, prompt: str, answer: str) -> float | None:
         choice = data["choices"][0]
         given, tokens = choice["logprobs"]["token_logprobs"], [str(t) for t in choice["logprobs"]["tokens"]]
         offsets = [int(o) for o in choice["logprobs"].get("text_offset") or []]
-        more = 0 if choice["text"] == prompt + answer else int((data.get("usage") or {}).get("completion_tokens") or 0)
+        more = 0 if choice["text"] == prompt + answer else usage(data)[1]
     except GARBLED:
         return None
     if not str(choice["text"]).startswith(prompt + answer) or len(given) != len(tokens):
@@ -89,7 +141,8 @@ def mean_logprob(data: Body, prompt: str, answer: str) -> float | None:
     read = len(tokens) - more  # a server that must write writes behind them
     first = answer_begins(tokens[:read], offsets[:read], prompt, answer)
     values = [v for v in given[first:read] if isinstance(v, int | float)] if first is not None else []
-    return sum(values) / len(values) if values else None
+    whole = values and all(abs(v) < 1e30 for v in values)  # neither NaN nor an infinity
+    return sum(values) / len(values) if whole else None
 
 
 def answer_begins(tokens: Sequence[str], offsets: Sequence[int], prompt: str, answer: str) -> int | None:

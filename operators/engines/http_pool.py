@@ -15,16 +15,17 @@ import time
 import urllib.parse
 import urllib.request
 import weakref
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from datetime import UTC
 from typing import Any, TypeVar
 
+from operators.engines.http_gate import Gate, Trend
+
 T = TypeVar("T")
-TRIES = 5  # failures of one request, while others are answered, that make it the request's own
+TRIES = 5  # failures of one request, while others are answered, below which it is never the request's own
 FIRST_WAIT, LONGEST_WAIT = 0.25, 20.0  # seconds, upper ends of what a wait is drawn from
-SHRINK = 0.5
+UNLIKELY = 1e-4  # chance of so many failures in a row below which they are no accident
 
 
 class Failed(Exception):
@@ -59,7 +60,7 @@ class Reply:
     def wait(self) -> float:
         """Seconds that Retry-After asks for, as a number or as a date; 0 where it does not."""
         said = str(self.headers.get("Retry-After", "")).strip()
-        if said.replace(".", "", 1).isdigit():
+        if said.replace(".", "", 1).isdecimal():
             return float(said)
         with contextlib.suppress(ValueError, TypeError, OverflowError):
             date = email.utils.parsedate_to_datetime(said)
@@ -67,57 +68,17 @@ class Reply:
         return 0.0
 
 
-class Gate:
-    """Lets so many through at once; the number adapts between 1 and ``most``. Belongs to one loop."""
-
-    def __init__(self, most: int) -> None:
-        self.most, self.limit, self.active = most, float(most), 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
-        self._shrunk = 0.0
-
-    async def enter(self) -> None:
-        """Wait for a place."""
-        if self.active < int(self.limit) and not self._waiting:
-            self.active += 1
-            return
-        place = asyncio.get_running_loop().create_future()
-        self._waiting.append(place)
-        try:
-            await place
-        except asyncio.CancelledError:
-            if place.done() and not place.cancelled():
-                self.leave()
-            raise
-
-    def leave(self) -> None:
-        """Give the place to who waits longest."""
-        self.active -= 1
-        while self._waiting and self.active < int(self.limit):
-            place = self._waiting.popleft()
-            if not place.done():
-                self.active += 1
-                place.set_result(None)
-
-    def grow(self) -> None:
-        """A success: one more place for each round of them."""
-        self.limit = min(self.limit + 1 / self.limit, float(self.most))
-
-    def shrink(self, since: float) -> None:
-        """A sign of crowding, of a request sent at ``since``: those sent before the last cut are no news."""
-        if since > self._shrunk:
-            self._shrunk, self.limit = time.monotonic(), max(self.limit * SHRINK, 1.0)
-
-
 class Pool:
     """A thread with a loop that talks to one server."""
 
     def __init__(self, base: str, headers: dict[str, str], concurrency: int, timeout: float, patience: float) -> None:
         self._base, self._headers, self._timeout, self._patience = base.rstrip("/"), headers, timeout, patience
-        self.gate, self.retries = Gate(concurrency), 0
+        self.gate, self.trend, self.retries = Gate(concurrency), Trend(), 0
         self._good = time.monotonic()  # when the server last answered anybody
         self._resume = 0.0  # nobody asks before: the server said so
-        self._feeding, self._probing = 0, False
-        self._exchanging: set[asyncio.Task[Any] | None] = set()
+        self._feeding = 0
+        self._probing: asyncio.Future[bool] | None = None
+        self._exchanging: set[asyncio.Future[Any] | None] = set()
         self._sessions: list[Any] = []  # none or one
         self._proxy, self._within = _proxy(self._base), dict[float, Any]()
         self._loop = asyncio.new_event_loop()
@@ -132,21 +93,29 @@ class Pool:
     def each(self, count: int, ask: Callable[[int], Awaitable[T]], heard: Callable[[int, T], None]) -> None:
         """Ask for 0 … count-1, as many at once as the limit lets; ``heard`` runs in this thread as each comes back.
 
-        An error ends it: nothing new is sent, what is under way comes back and is heard (it is paid for), then it is raised.
+        An error, of ``heard`` too, ends it: nothing new is sent, what is under way comes back and is heard (it is paid
+        for), then it is raised.
         """
-        told: queue.SimpleQueue[tuple[int, T] | BaseException] = queue.SimpleQueue()
-        feed = asyncio.run_coroutine_threadsafe(self._feed(count, ask, told), self._loop)
+        told: queue.SimpleQueue[tuple[int, T] | None] = queue.SimpleQueue()
+        errors, halt = list[Exception](), asyncio.Event()
+        feed = asyncio.run_coroutine_threadsafe(self._feed(count, ask, told, errors, halt), self._loop)
         try:
-            for _ in range(count):
-                found = told.get()
-                if isinstance(found, BaseException):
-                    raise found
-                heard(*found)
+            while (found := told.get()) is not None:
+                try:
+                    heard(*found)
+                except Exception as error:
+                    errors.append(error)
+                    self._loop.call_soon_threadsafe(halt.set)
+            if errors:
+                raise errors[0]
         finally:
             feed.cancel()
 
-    async def _feed(self, count: int, ask: Callable[[int], Awaitable[T]], told: "queue.SimpleQueue[Any]") -> None:
-        left, errors = iter(range(count)), list[BaseException]()
+    async def _feed(
+        self, count: int, ask: Callable[[int], Awaitable[T]], told: "queue.SimpleQueue[Any]",
+        errors: list[Exception], halt: asyncio.Event,
+    ) -> None:  # fmt: skip
+        left = iter(range(count))
 
         async def work() -> None:
             for i in left:
@@ -156,66 +125,80 @@ class Pool:
                     told.put((i, await ask(i)))
                 except Exception as error:
                     errors.append(error)
+                    halt.set()
 
         if not self._feeding:
             self._good = time.monotonic()
         self._feeding += 1
-        tasks = {asyncio.ensure_future(work()) for _ in range(min(count, self.gate.most))}
+        tasks: set[asyncio.Future[Any]] = {asyncio.ensure_future(work()) for _ in range(min(count, self.gate.most))}
+        halted: asyncio.Future[Any] = asyncio.ensure_future(halt.wait())
         try:
-            pending = tasks
-            while pending:
-                _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED, timeout=0.05 if errors else None)
-                for task in pending - self._exchanging if errors else ():
+            while pending := {t for t in tasks if not t.done()}:
+                if not halt.is_set():
+                    await asyncio.wait(pending | {halted}, return_when=asyncio.FIRST_COMPLETED)
+                    continue
+                for task in pending - self._exchanging:
                     task.cancel()  # it waits for its turn: nothing of it is under way
-            for error in errors[:1]:
-                told.put(error)
+                await asyncio.wait(pending, timeout=0.05)
         finally:
             self._feeding -= 1
-            for task in tasks:
+            for task in [*tasks, halted]:
                 task.cancel()
+            told.put(None)
 
     async def settle(self, attempt: Callable[[], Awaitable[T]], probe: Callable[[], Awaitable[Any]]) -> T:
         """Try until it works. `GivenUp` says that the request is at fault, `Away` that the server is.
 
-        Which of them it is shows in whether others are answered; where nobody else asks, ``probe`` does, a harmless request.
+        Which of them it is shows in whether others are answered, and how often they fail; where nobody else asks,
+        ``probe`` does, a harmless request.
         """
         begun = since = time.monotonic()
-        tries, own, proved = 0, 0, False
+        tries, own, mine = 0, 0, False
         while True:
             try:
-                return await self._try(attempt)
+                return await self._try(attempt, tell=not tries)
             except Failed as failed:
                 now, others = time.monotonic(), self._good >= since  # since this one's last try somebody was answered
+                mine = mine or (not tries and failed.own)
                 since, tries, own = now, tries + 1, own + (failed.own and others)
-                if (others and now - begun > self._patience) or own >= TRIES or (proved and failed.own and tries > TRIES):
+                accident = own < TRIES or self.trend.rate(but=mine) ** own >= UNLIKELY
+                if others and (now - begun > self._patience or not accident):
                     raise GivenUp(failed.raw or failed.why) from None
                 left = self._good + self._patience - now
-                if left <= 0 or failed.wait > left:
+                ask = failed.own and (left <= 0 or tries >= TRIES and self._probing is None)
+                probed = ask and await self._probe(probe)
+                if left <= 0 and not probed:
                     asks = f"{failed.why}, and asks to wait {failed.wait:.0f} s" if failed.wait else failed.why
                     raise Away(asks) from None
-                if tries >= TRIES and failed.own and not self._probing:
-                    proved = await self._probe(probe)
                 self.retries += 1
-                if not proved:
+                if not probed:
                     await asyncio.sleep(self._pause(tries, failed, left))
 
     def _pause(self, tries: int, failed: Failed, left: float) -> float:
         drawn = random.uniform(0, min(LONGEST_WAIT, FIRST_WAIT * 2**tries))
-        if failed.crowded and failed.wait:
-            self._resume = max(self._resume, time.monotonic() + failed.wait)
-        return failed.wait + min(drawn, failed.wait / 4) if failed.wait else min(drawn, left + 0.01)
+        if not failed.wait:
+            return min(drawn, left + 0.01)
+        asked = failed.wait if failed.wait < left else left / 2 + 0.01  # above patience: asked for again before that ends
+        if failed.crowded:
+            self._resume = max(self._resume, time.monotonic() + asked)
+        return asked + min(drawn, asked / 4)
 
     async def _probe(self, probe: Callable[[], Awaitable[Any]]) -> bool:
-        self._probing = True
-        try:
-            await self._try(probe)
-        except Failed:
-            return False
-        finally:
-            self._probing = False
-        return True
+        """Whether the server answers a harmless request; who asks while one is under way hears how that ends."""
 
-    async def _try(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        async def once() -> bool:
+            try:
+                await self._try(probe, tell=True)
+            except Failed:
+                return False
+            finally:
+                self._probing = None
+            return True
+
+        self._probing = self._probing or asyncio.ensure_future(once())
+        return await asyncio.shield(self._probing)
+
+    async def _try(self, attempt: Callable[[], Awaitable[T]], tell: bool) -> T:
         async with self._turn():
             start = time.monotonic()
             try:
@@ -223,7 +206,11 @@ class Pool:
             except Failed as failed:
                 if failed.crowded:
                     self.gate.shrink(start)
+                if tell and failed.own:
+                    self.trend.hear(failed=True)
                 raise
+            if tell:
+                self.trend.hear(failed=False)
             self._good = time.monotonic()
             self.gate.grow()
             return result

@@ -7,17 +7,16 @@ the row. Models whose answers cannot be had again to the byte (vLLM, endpoints) 
 import hashlib
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-import numpy as np
+from operators.engines.llm import LLM, Answer, Finished, Request, Sampling, unheard
 
-from operators.engines.llm import LLM, Answer, Array, Finished, Request, Sampling, unheard
-
-TRANSIENT = ("no answer",)  # faults that another try may mend: not kept
-
-
-COUNTED = ("llm_requests", "llm_replayed", "llm_tokens_in", "llm_tokens_out", "llm_cost_millionths")
+KEPT = ("", "refused")  # what was paid for; another fault may be gone once the window is wider or the server mended
+COUNTED = (
+    "llm_requests", "llm_replayed", "llm_tokens_in", "llm_tokens_out", "llm_cost_millionths",
+    "llm_replayed_cost_millionths",  # what the replayed answers had cost, when an earlier attempt or run asked for them
+)  # fmt: skip
 
 
 class Journal(Protocol):
@@ -44,39 +43,39 @@ class Ledger:
     def complete(self, requests: Sequence[Request], sampling: Sampling, finished: Finished = unheard) -> list[Answer]:
         """One answer a request; only what is not kept yet is asked for."""
         keys = [_key(self._identity, r.prompt, r.system if r.chat else None, sampling, r.seed, r.row) for r in requests]
+
+        def ask(rows: Sequence[int], heard: Finished) -> list[Answer]:
+            return self._llm.complete([requests[i] for i in rows], sampling, heard)
+
+        return self._answers(keys, [r.row for r in requests], ask, finished)
+
+    def likelihood(self, prompts: Sequence[str], answers: Sequence[str], finished: Finished = unheard) -> list[Answer]:
+        """The mean log-probability of each answer after its prompt; only what is not kept yet is asked for."""
+        keys = [_key(self._identity, p, a, None, 0, "likelihood") for p, a in zip(prompts, answers, strict=True)]
+
+        def ask(rows: Sequence[int], heard: Finished) -> list[Answer]:
+            return self._llm.likelihood([prompts[i] for i in rows], [answers[i] for i in rows], heard)
+
+        return self._answers(keys, [""] * len(keys), ask, finished)
+
+    def _answers(
+        self, keys: Sequence[str], rows: Sequence[str], ask: Callable[[Sequence[int], Finished], list[Answer]], finished: Finished
+    ) -> list[Answer]:
+        """What is kept, and what ``ask`` gives for the places that are not; equal keys are asked once."""
         out = [self._journal.get(key) for key in keys]
-        first = {key: i for i, key in reversed([*enumerate(keys)]) if out[i] is None}  # equal requests are asked once
+        first = {key: i for i, key in reversed([*enumerate(keys)]) if out[i] is None}
         asked = sorted(first.values())
-        failed: list[Exception] = []  # of the journal, which may be called from a thread of the back end's
 
         def keep(place: int, answer: Answer) -> None:
             i = asked[place]
-            try:
-                if answer.fault not in TRANSIENT and not failed:
-                    self._journal.put(keys[i], requests[i].row, answer)
-                finished(i, answer)
-            except Exception as error:
-                failed.append(error)
+            if answer.fault in KEPT:
+                self._journal.put(keys[i], rows[i], answer)
+            finished(i, answer)
 
-        answers = self._llm.complete([requests[i] for i in asked], sampling, keep) if asked else []
-        if failed:
-            raise failed[0]
-        self._count(answers, len(requests) - len(asked))
-        known = {keys[i]: answer for i, answer in zip(asked, answers, strict=True)}
+        fresh = ask(asked, keep) if asked else []
+        self._count(fresh, len(keys) - len(asked), {k: a for k, a in zip(keys, out, strict=True) if a is not None})
+        known = {keys[i]: answer for i, answer in zip(asked, fresh, strict=True)}
         return [answer if answer is not None else known[key] for answer, key in zip(out, keys, strict=True)]
-
-    def likelihood(self, prompts: Sequence[str], answers: Sequence[str]) -> Array:
-        """Mean log-probability (N,) of each answer after its prompt; what is kept is not computed."""
-        keys = [_key(self._identity, p, a, None, 0, "likelihood") for p, a in zip(prompts, answers, strict=True)]
-        kept = [self._journal.get(key) for key in keys]
-        asked = [i for i, answer in enumerate(kept) if answer is None]
-        out = np.array([float(a.text) if a is not None else np.nan for a in kept], np.float32)
-        if asked:
-            out[asked] = self._llm.likelihood([prompts[i] for i in asked], [answers[i] for i in asked])
-        for i in (i for i in asked if np.isfinite(out[i])):
-            self._journal.put(keys[i], "", Answer(repr(float(out[i]))))
-        self._count([Answer("")] * len(asked), len(keys) - len(asked))
-        return out
 
     def cut(self, text: str, tokens: int) -> str:
         """The longest start of ``text`` of at most so many tokens of the model's own; what is cut is counted."""
@@ -86,12 +85,18 @@ class Ledger:
                 self.counters["llm_texts_cut"] = self.counters.get("llm_texts_cut", 0) + 1
         return cut
 
-    def _count(self, answers: Sequence[Answer], replayed: int) -> None:
-        read, written = sum(a.tokens_in for a in answers), sum(a.tokens_out for a in answers)
-        cost = read * self._prices[0] + written * self._prices[1]  # prices are of a million tokens
+    def _count(self, fresh: Sequence[Answer], replayed: int, kept: Mapping[str, Answer]) -> None:
+        read, written, cost = self._spent(fresh)
+        told = (len(fresh), replayed, read, written, cost, self._spent(kept.values())[2])
         with self._turn:
-            for name, count in zip(self.counters, (len(answers), replayed, read, written, round(cost)), strict=False):
+            for name, count in zip(COUNTED, told, strict=True):
                 self.counters[name] += count
+
+    def _spent(self, answers: Iterable[Answer]) -> tuple[int, int, int]:
+        """Tokens read, tokens written, millionths of the currency: prices are of a million tokens."""
+        told = [(a.tokens_in, a.tokens_out) for a in answers]
+        read, written = sum(t[0] for t in told), sum(t[1] for t in told)
+        return read, written, round(read * self._prices[0] + written * self._prices[1])
 
 
 def _key(identity: str, prompt: str, system: str | None, sampling: Sampling | None, seed: int, row: str) -> str:

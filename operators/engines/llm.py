@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 Array = np.ndarray[Any, Any]
+LONGEST_TOKEN = 64  # characters: far above the mean of any prose, so of a whole book only a start is read to cut it
 Finish = Literal["stop", "length", "fault"]
 
 
@@ -48,6 +49,17 @@ class Answer:
     fault: str = ""  # a reason for a reject, short and equal for equal causes: "prompt too long", "refused", …
 
 
+TOO_LONG = Answer("", "fault", fault="prompt too long")
+NOTHING = Answer("", "fault", fault="nothing to score")  # a likelihood without a prompt or without an answer
+
+
+def likely(value: float, tokens_in: int, tokens_out: int = 0) -> Answer:
+    """A mean log-probability as an answer: its text is the float32, exact."""
+    if not abs(value) < 1e38:  # NaN too
+        return Answer("", "fault", tokens_in, tokens_out, "no finite likelihood")
+    return Answer(repr(float(np.float32(value))), "stop", tokens_in, tokens_out)
+
+
 Finished = Callable[[int, Answer], None]  # index of the request, its answer; may be called from another thread
 
 
@@ -69,10 +81,23 @@ class LLM(Protocol):
         """
         ...
 
-    def likelihood(self, prompts: Sequence[str], answers: Sequence[str]) -> Array:
-        """Mean log-probability (N,) float32, natural, of each answer's tokens after its prompt; NaN where too long."""
+    def likelihood(self, prompts: Sequence[str], answers: Sequence[str], finished: Finished = unheard) -> list[Answer]:
+        """The mean log-probability, natural, of each answer's tokens after its prompt, told as ``complete`` tells.
+
+        An answer's ``text`` is the float32 (`likely`), or its ``fault`` says why there is none.
+        """
         ...
 
     def cut(self, text: str, tokens: int) -> str:
         """The longest start of ``text`` of at most so many tokens of the model's own."""
         ...
+
+
+def cut_text(tokenizer: Any, text: str, tokens: int) -> str:
+    """The longest start of ``text`` of at most so many tokens of a tokenizer that tells offsets."""
+    start = text[: tokens * LONGEST_TOKEN]
+    for read in (start, text) if len(start) < len(text) else (text,):
+        spans = tokenizer(read, add_special_tokens=False, return_offsets_mapping=True, verbose=False)["offset_mapping"]
+        if len(spans) > tokens:
+            return text[: spans[tokens][0]]
+    return text

@@ -38,8 +38,21 @@ _DTYPES = {
 }  # fmt: skip
 
 
+HARMLESS = frozenset((  # arguments of vLLM's engine that change no answer: memory, sizes of batches, logging
+    "gpu_memory_utilization", "kv_cache_memory_bytes", "cpu_offload_gb", "kv_offloading_size", "kv_offloading_backend",
+    "num_gpu_blocks_override", "block_size", "max_num_seqs", "max_num_batched_tokens", "max_num_scheduled_tokens",
+    "max_num_active_seqs", "max_num_queued_reqs", "max_num_queued_tokens", "long_prefill_token_threshold",
+    "enable_chunked_prefill", "scheduling_policy", "async_scheduling", "stream_interval", "enforce_eager",
+    "max_cudagraph_capture_size", "enable_prefix_caching", "prefix_caching_hash_algo", "download_dir", "use_tqdm_on_load",
+    "max_parallel_loading_workers", "safetensors_load_strategy", "pipeline_parallel_size", "data_parallel_size",
+    "distributed_executor_backend", "distributed_timeout_seconds", "numa_bind", "disable_custom_all_reduce",
+    "enable_sleep_mode", "disable_log_stats", "enable_log_requests", "aggregate_engine_logging", "log_level",
+    "show_hidden_metrics_for_version", "otlp_traces_endpoint", "kv_cache_metrics", "shutdown_timeout",
+))  # fmt: skip
+
+
 class Serving(Params):
-    """How a model is run: none of it changes what it answers, so none of it is identity."""
+    """How a model is run: no identity, but for those `options` that may change what it answers."""
 
     endpoint: str = Field(default="", description="of an OpenAI-compatible server, up to and with /v1")
     api_key_env: str = Field(default="", description="the environment variable that holds the key; the key stands nowhere")
@@ -49,7 +62,9 @@ class Serving(Params):
     parts_at_once: int = Field(default=1, ge=1, le=8, description="parts a worker holds: the next feeds in while one drains")
     tensor_parallel: int = Field(default=1, ge=1)
     gpus: float = Field(default=0, ge=0, description="of a worker; a fraction shares one")
-    options: dict[str, str | int | float | bool] = Field(default={}, description="further arguments of vLLM's engine")
+    options: dict[str, str | int | float | bool] = Field(
+        default={}, description="further arguments of vLLM's engine; those that may change an answer are identity"
+    )
     price_in: float = Field(default=0, ge=0, description="of a million prompt tokens; the currency is yours")
     price_out: float = Field(default=0, ge=0, description="of a million answer tokens")
 
@@ -91,6 +106,8 @@ class ModelEntry(Params):
     def identity(self) -> dict[str, Any]:
         """What a recipe holds of the model; of a local one its content, not its place."""
         said = self.model_dump(mode="json", exclude={"serving"})
+        options = {k: v for k, v in self.serving.options.items() if k not in HARMLESS} if self.backend == "vllm" else {}
+        said |= {"options": options} if options else {}
         return {**said, "model": f"sha256:{said.pop('digest')}"} if self.digest else said
 
     def pinned(self) -> Self:
@@ -175,7 +192,7 @@ def model_fault(entry: ModelEntry) -> str | None:
     if entry.dtype not in (allowed := _DTYPES.get(entry.backend, ("float32",))):
         return f"dtype {entry.dtype!r} is not offered by backend {entry.backend}; say {' or '.join(allowed)}"
     if entry.backend == "openai":
-        from operators.engines.endpoint import endpoint_fault
+        from operators.engines.endpoint_check import endpoint_fault
 
         return endpoint_fault(entry)
     if entry.backend == "vllm" and importlib.util.find_spec("vllm") is None:

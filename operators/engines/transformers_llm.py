@@ -20,7 +20,7 @@ from operators.columns import row_seed
 from operators.contract import InputError
 from operators.engines.decoder import Cache, attend_grouped, read_likelihood, read_tokens, step_rows, to_int8
 from operators.engines.encoder import revision, source
-from operators.engines.llm import LLM, Answer, Array, Finished, Request, Sampling, unheard
+from operators.engines.llm import LLM, NOTHING, TOO_LONG, Answer, Array, Finished, Request, Sampling, cut_text, likely, unheard
 from operators.engines.models import ModelEntry, gguf_file, place
 from operators.engines.shapes import one_thread, padded
 
@@ -44,7 +44,7 @@ class TransformersLLM:
     def complete(self, requests: Sequence[Request], sampling: Sampling, finished: Finished = unheard) -> list[Answer]:
         """One answer a request; those of one width are written side by side."""
         with self._turn:
-            out: list[Answer] = [Answer("", "fault", fault="prompt too long")] * len(requests)
+            out = [TOO_LONG] * len(requests)
             prompts = [self._asked(r) for r in requests]
             widths: dict[int, list[int]] = {}
             for i, prompt in enumerate(prompts):
@@ -62,21 +62,24 @@ class TransformersLLM:
             self._count(out)
             return out
 
-    def likelihood(self, prompts: Sequence[str], answers: Sequence[str]) -> Array:
-        """Mean log-probability (N,) of each answer's tokens; each is read alone, so its row decides its score."""
-        out = np.full(len(prompts), np.nan, np.float32)
+    def likelihood(self, prompts: Sequence[str], answers: Sequence[str], finished: Finished = unheard) -> list[Answer]:
+        """The mean log-probability of each answer's tokens; each is read alone, so its row decides its score."""
+        out: list[Answer] = []
         with self._turn:
             for i, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
                 before, after = self._ids(prompt), self._ids(answer)
-                if before and after and len(before) + len(after) <= self._entry.max_tokens:
-                    out[i] = read_likelihood(self._model, before, after, self._pad)
-        self.counters["llm_requests"] += len(prompts)
+                found, tokens = NOTHING, len(before) + len(after)
+                if before and after:
+                    fits = tokens <= self._entry.max_tokens
+                    found = likely(read_likelihood(self._model, before, after, self._pad), tokens) if fits else TOO_LONG
+                out.append(found)
+                finished(i, found)
+            self._count(out)
         return out
 
     def cut(self, text: str, tokens: int) -> str:
         """The longest start of ``text`` of at most so many tokens."""
-        spans = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)["offset_mapping"]
-        return text if len(spans) <= tokens else text[: spans[tokens][0]]
+        return cut_text(self._tokenizer, text, tokens)
 
     def _count(self, answers: Sequence[Answer]) -> None:
         self.counters["llm_requests"] += len(answers)

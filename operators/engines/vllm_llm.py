@@ -20,12 +20,11 @@ import numpy as np
 
 from operators.contract import EngineDead, InputError
 from operators.engines.encoder import source
-from operators.engines.llm import LLM, Answer, Array, Finished, Request, Sampling, unheard
+from operators.engines.llm import LLM, NOTHING, TOO_LONG, Answer, Finished, Request, Sampling, cut_text, likely, unheard
 from operators.engines.models import ModelEntry
 from operators.engines.vllm_engine import Life, first_line, start
 
 AHEAD = 4  # requests under way, in batches of the scheduler: more only fill memory
-_TOO_LONG = Answer("", "fault", fault="prompt too long")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,35 +53,39 @@ class VllmLLM:
     def complete(self, requests: Sequence[Request], sampling: Sampling, finished: Finished = unheard) -> list[Answer]:
         """One answer a request, in order; ``finished`` is called in the calling thread."""
         self._check(sampling)
-        out = [_TOO_LONG] * len(requests)
+        out = [TOO_LONG] * len(requests)
         texts = [(self._chat(r) if r.chat else r.prompt, r.chat) for r in requests]
         prompts = [_Prompt(i, ids, requests[i].seed) for i, ids in enumerate(self._read(texts))]
         fit = [p for p in prompts if len(p.ids) + sampling.max_tokens <= self._window]
         for i in sorted({*range(len(requests))} - {p.place for p in fit}):
-            finished(i, _TOO_LONG)
+            finished(i, TOO_LONG)
         fit.sort(key=lambda p: texts[p.place])  # what begins alike is read together, while it is in the cache
         for i, output in self._run(fit, self._params(sampling)):
             out[i] = _answer(output)
             finished(i, out[i])
         return out
 
-    def likelihood(self, prompts: Sequence[str], answers: Sequence[str]) -> Array:
-        """Mean log-probability (N,) of each answer's tokens; NaN where they do not fit the window."""
+    def likelihood(self, prompts: Sequence[str], answers: Sequence[str], finished: Finished = unheard) -> list[Answer]:
+        """The mean log-probability of each answer's tokens; told in the calling thread."""
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
         before = self._read([(p, False) for p in prompts], blank=False)
         after = self._read([(a, True) for a in answers], blank=False)
-        out = np.full(len(before), np.nan, np.float32)
+        out = [TOO_LONG if b and a else NOTHING for b, a in zip(before, after, strict=True)]
         asked = [_Prompt(i, b + a, 0) for i, (b, a) in enumerate(zip(before, after, strict=True)) if a and b]
         asked = sorted((p for p in asked if len(p.ids) < self._window), key=lambda p: p.ids)
+        for i in sorted({*range(len(out))} - {p.place for p in asked}):
+            finished(i, out[i])
         params = SamplingParams(
             max_tokens=1, temperature=0, prompt_logprobs=0, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY
         )
         for i, output in self._run(asked, params):
             tokens, start = output.prompt_token_ids, len(before[i])
             told = zip(output.prompt_logprobs[start:], tokens[start:], strict=True)
-            out[i] = np.mean([place[token].logprob for place, token in told])
+            mean = float(np.mean([place[token].logprob for place, token in told]))
+            out[i] = likely(mean, len(tokens), len(output.outputs[0].token_ids))
+            finished(i, out[i])
         return out
 
     def cut(self, text: str, tokens: int) -> str:
@@ -90,8 +93,7 @@ class VllmLLM:
         with self._lock:
             if not getattr(self._tokenizer, "is_fast", False):
                 raise InputError(f"models.yaml: the tokenizer of {self.name} has no offsets to cut by; set no token limit")
-            spans = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)["offset_mapping"]
-        return text if len(spans) <= tokens else text[: spans[tokens][0]]
+            return cut_text(self._tokenizer, text, tokens)
 
     def close(self) -> None:
         """End the engine; happens by itself when nobody holds the model any more."""

@@ -16,6 +16,7 @@ from cluster.ray_engine import RayEngine
 from cluster.store import Store
 from cluster.task import Bench
 from flows.cli import main
+from flows.faults import FlowError
 from flows.flow import load
 from flows.plan import plan
 from flows.run import run
@@ -143,6 +144,42 @@ def test_an_endpoint_that_is_away_stops_the_step_and_the_finished_parts_stay(pro
         serve(project, back.url)
         assert main(command) == 0
         assert 0 < sum(back.asked.values()) <= 240 - 90
+
+
+TWO = FLOW + """  rewritten: {op: ask_llm, from: queries, using: {llm: second}, with: {prompt: rewrite.md, writes: rewrite}}
+  judged:    {op: ask_llm, from: rewritten, using: {llm: third}, with: {prompt: rewrite.md, writes: judgement}}
+"""
+
+
+def test_endpoints_of_later_steps_are_checked_before_the_first_one_is_paid(project: Path) -> None:
+    (project / "flow.yaml").write_text(TWO)
+    (project / "rewrite.md").write_text("---\nanswer: line\n---\nSay {query}\n")
+    with OpenAIServer() as gone:
+        pass
+    with OpenAIServer() as server, OpenAIServer(models="other") as wrong:
+        serve(project, server.url)
+        whole = (project / "models.yaml").read_text()
+        for name, url in (("second", gone.url), ("third", wrong.url)):
+            whole += MODELS.replace("remote", name).replace("URL", url).replace("PARTS", "parts_at_once: 1").replace("4096", "2048")
+        (project / "models.yaml").write_text(whole)
+        store = Store(str(project / "store"))
+        flow, bench = load(project / "flow.yaml"), Bench(store, LocalEngine(0))
+        with pytest.raises(FlowError) as caught:
+            run(flow, bench)
+        first, second = caught.value.faults
+        assert "steps.rewritten.using.llm: " in first and "cannot be reached" in first
+        assert "steps.judged.using.llm: " in second and "it has other" in second
+        assert (server.listed, server.asked.total(), store.names("steps")) == (1, 0, [])
+        run(flow, bench, until="queries")
+        assert server.asked.total() == 240
+
+
+def test_a_run_whose_answers_are_kept_needs_no_endpoint(project: Path) -> None:
+    with OpenAIServer() as server:
+        serve(project, server.url)
+        parts = go(project, LocalEngine(0))
+    shutil.rmtree(project / "store" / "steps")
+    assert go(project, LocalEngine(1)) == parts
 
 
 def test_no_secret_stands_in_any_file_of_a_run(project: Path) -> None:

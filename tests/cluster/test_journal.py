@@ -29,6 +29,12 @@ def test_an_answer_is_there_for_the_next_attempt_and_a_torn_line_is_not(tmp_path
     assert [again.get(f"k{i}") for i in range(3)] == [_answer(0), _answer(1), None]
 
 
+def test_half_a_character_is_read_as_it_was_written(tmp_path: Path) -> None:
+    store, odd = Store(str(tmp_path)), Answer("a \ud83d \u2028 b\x85")
+    FileJournal(store, HOME, "00000-of-00001", "r1-0").put("k", "row", odd)
+    assert FileJournal(store, HOME, "00000-of-00001", "r2-0").get("k") == odd
+
+
 def test_another_cut_finds_the_answers_of_its_range_of_ids(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     for part in ("00000-of-00002", "00001-of-00002"):

@@ -15,9 +15,9 @@ def test_a_line_tells_parts_rates_cost_and_what_is_left() -> None:
     progress = Progress(out, interval=0)
     progress("queries", 2, 6, None)
     progress.started -= 2  # two seconds ago
-    progress("queries", 3, 6, _report(llm_requests=40, llm_tokens_out=800, llm_replayed=5, llm_cost_millionths=250_000))
+    progress("queries", 3, 6, _report(llm_requests=40, llm_tokens_out=800, llm_replayed=5, llm_cost_millionths=250_000, llm_replayed_cost_millionths=20_000))
     said = out.getvalue()
-    assert "queries: 3 of 6 parts, 5 rows/s, 20.0 requests/s, 400 tokens/s, 5 answers replayed" in said
+    assert "queries: 3 of 6 parts, 5 rows/s, 20.0 requests/s, 400 tokens/s, 5 answers replayed that had cost 0.02, " in said
     assert "0.25 spent of about 1, about 6 s left" in said
 
 

@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pytest
 from pydantic import ValidationError
@@ -34,17 +33,18 @@ class Rules:
     name = "rules"
 
     def __init__(self, rule: Callable[[Request], Answer | str]) -> None:
-        self.rule, self.asked, self.counters = rule, [], {}  # type: ignore[var-annotated]
+        self.rule, self.asked, self.counters, self.seen = rule, [], {}, []  # type: ignore[var-annotated]
 
     def complete(self, requests: Sequence[Request], sampling: Sampling, finished: Any = unheard) -> list[Answer]:
         self.asked += requests
         self.sampling = sampling
         return [a if isinstance(a, Answer) else Answer(a) for a in map(self.rule, requests)]
 
-    def likelihood(self, prompts: Sequence[str], answers: Sequence[str]) -> Any:
-        return np.zeros(len(prompts), np.float32)
+    def likelihood(self, prompts: Sequence[str], answers: Sequence[str], finished: Any = unheard) -> list[Answer]:
+        return [Answer("0.0")] * len(prompts)
 
     def cut(self, text: str, tokens: int) -> str:
+        self.seen.append(text)
         return " ".join(text.split(" ")[:tokens])
 
 
@@ -176,6 +176,17 @@ def test_columns_are_cut_and_a_completion_sees_them_on_one_line() -> None:
     assert ask(tokens, [shown], ["y"])[1].asked[0].prompt == "About one two three"
     word = AskLlm(prompt=template({"answer": "line", "chat": True}), writes={"answer": "x"}, max_chars=4)
     assert ask(word, ["猫头鹰靠听觉寻找猎物"], ["y"])[1].asked[0].prompt == "About 猫头鹰靠"
+
+
+def test_columns_are_cut_by_the_models_tokens_unless_that_is_taken_off_and_what_many_rows_show_once() -> None:
+    p = AskLlm(prompt=template({"answer": "line"}), writes={"answer": "x"})
+    shown = " ".join(["word"] * 3000)
+    _, llm = ask(p, [shown, shown, "short"], ["y"] * 3)
+    assert [len(r.prompt.split()) for r in llm.asked] == [1025, 1025, 2]
+    assert llm.seen == [shown, "short"]
+    chat = AskLlm(prompt=template({"answer": "line", "chat": True}), writes={"answer": "x"}, max_column_tokens=None)
+    _, llm = ask(chat, [shown], ["y"])
+    assert llm.asked[0].prompt == f"About {shown}" and llm.seen == []
 
 
 def test_a_list_is_shown_one_a_line() -> None:

@@ -9,10 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from cluster.journal import FileJournal
+from cluster.store import Store
 from operators import columns
 from operators.contract import apply
+from operators.engines.endpoint import load_endpoint
+from operators.engines.ledger import Ledger
+from operators.engines.models import ModelEntry, Serving
 from operators.generate_queries import GenerateQueries, cut_at_word, drawn_types, example, first_line, generate_queries
 from operators.prompt import TYPES, Prompt, default_prompts
+from tests.operators.engines.openai_server import OpenAIServer
+from tests.operators.engines.test_ledger import Kept
 
 
 def test_every_cut_gives_the_same_queries_and_each_names_its_passage() -> None:
@@ -100,10 +107,25 @@ def test_an_answer_that_was_cut_off_and_a_prompt_too_long_are_named() -> None:
     faults = apply(generate_queries, case.table, short, **case.used).table["fault"].to_pylist()
     assert "answer cut off" in faults
     long = case.table.set_column(1, "passage", pa.array(["word " * 5000] * 3))
-    wide = case.params.model_copy(update={"max_chars": 10**6})
+    wide = case.params.model_copy(update={"max_passage_tokens": None})
     assert set(apply(generate_queries, long.slice(0, 1), wide, **case.used).table["fault"].to_pylist()) == {"prompt too long"}
-    cut = apply(generate_queries, long.slice(0, 1), wide.model_copy(update={"max_passage_tokens": 20}), **case.used).table
+    ledger = Ledger(case.used["llm"], "m", Kept())
+    assert case.params.per_passage == 2
+    cut = apply(generate_queries, long.slice(0, 1), case.params, llm=ledger).table  # 1,024 tokens are the default
     assert "prompt too long" not in cut["fault"].to_pylist()
+    assert ledger.counters["llm_texts_cut"] == 1, "a passage is cut once, not once a query"
+
+
+def test_half_a_character_of_an_endpoint_is_written_kept_and_replayed_the_same(tmp_path: Path) -> None:
+    case, made = example(), []
+    with OpenAIServer("half*6") as server:
+        entry = ModelEntry(kind="llm", backend="openai", model="m", dtype="", serving=Serving(endpoint=server.url))
+        for attempt in ("r1-0", "r2-0"):
+            journal = FileJournal(Store(str(tmp_path)), "ledger/m/generate_queries", "00000-of-00001", attempt)
+            made.append(apply(generate_queries, case.table, case.params, llm=Ledger(load_endpoint(entry), "m", journal)).table)
+        assert server.asked.total() == 6
+    assert made[0].equals(made[1])
+    assert made[0]["query"].to_pylist() == ["half \ufffd here"] * 6
 
 
 def test_a_prompt_without_its_placeholder_or_its_file_is_refused_in_one_sentence(tmp_path: Path) -> None:

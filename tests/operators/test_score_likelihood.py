@@ -4,8 +4,11 @@ import pytest
 
 from operators.ask_llm import AskLlm, ask_llm
 from operators.contract import apply
+from operators.engines.endpoint import load_endpoint
+from operators.engines.models import ModelEntry, Serving
 from operators.score_likelihood import ScoreLikelihood, example, score_likelihood
 from operators.template import Template
+from tests.operators.engines.openai_server import OpenAIServer
 
 
 def test_a_query_that_fits_is_likelier_than_one_that_does_not() -> None:
@@ -36,5 +39,18 @@ def test_a_chat_and_a_prompt_that_shows_the_answer_are_refused() -> None:
 def test_a_pair_above_the_window_is_a_reject() -> None:
     case = example()
     long = case.table.set_column(0, "passage", [["word " * 6000] * 3])
-    outcome = apply(score_likelihood, long, case.params.model_copy(update={"max_chars": 10**6}), **case.used)
+    outcome = apply(score_likelihood, long, case.params.model_copy(update={"max_column_tokens": None}), **case.used)
     assert outcome.rejects["reason"].to_pylist() == ["prompt too long"] * 3
+    assert len(apply(score_likelihood, long.slice(0, 1), case.params, **case.used).table) == 1  # cut by default
+
+
+def test_a_reject_says_what_the_endpoint_said_and_a_poisoned_row_does_not_stop_the_others() -> None:
+    case = example()
+    rules = {"green": "500", "zx": "unsafe"}
+    with OpenAIServer(rules=rules) as server:
+        entry = ModelEntry(kind="llm", backend="openai", model="m", dtype="", serving=Serving(endpoint=server.url, patience=60))
+        outcome = apply(score_likelihood, case.table, case.params, llm=load_endpoint(entry))
+    assert outcome.table["likelihood"].to_pylist()[0] < 0
+    assert outcome.rejects.to_pylist() == [
+        {"_row": 1, "reason": "no answer", "value": "green ideas sleep"}, {"_row": 2, "reason": "refused", "value": "zx qv jw"},
+    ]  # fmt: skip

@@ -205,16 +205,19 @@ def test_likelihoods_are_those_of_the_models_own_logits(llm: VllmLLM, folder) ->
         ("The capital of France is", " Paris."), ("The capital of France is", " purple bicycles!"), ("Owls hunt", " at night"),
         ("A long passage. " * 60 + "Query:", " what is a long passage"),
     ]  # fmt: skip
-    got = llm.likelihood([p for p, _ in pairs] + ["x " * 1200, ""], [a for _, a in pairs] + [" y", " z"])
+    told: dict[int, Answer] = {}
+    got = llm.likelihood([p for p, _ in pairs] + ["x " * 1200, ""], [a for _, a in pairs] + [" y", " z"], told.__setitem__)
+    assert [told[i] for i in range(6)] == got
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32), AutoTokenizer.from_pretrained(folder)
     for score, (prompt, answer) in zip(got, pairs, strict=False):
         before, after = (tokenizer(t, add_special_tokens=False)["input_ids"] for t in (prompt, answer))
         with torch.inference_mode():
             logits = model(torch.tensor([before + after])).logits[0, len(before) - 1 : -1].log_softmax(-1)
-        assert abs(float(logits[torch.arange(len(after)), after].mean()) - score) < 0.05
-    assert got.dtype == np.float32
-    assert got[0] > got[1] + 2
-    assert np.isnan(got[4:]).all()
+        assert abs(float(logits[torch.arange(len(after)), after].mean()) - float(score.text)) < 0.05
+        assert float(np.float32(score.text)) == float(score.text)
+        assert score.tokens_in == len(before) + len(after)
+    assert float(got[0].text) > float(got[1].text) + 2
+    assert [a.fault for a in got] == [""] * 4 + ["prompt too long", "nothing to score"]
 
 
 @settings(max_examples=60, deadline=None)

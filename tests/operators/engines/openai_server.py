@@ -15,7 +15,8 @@ from email.utils import formatdate
 from typing import Any
 
 ACTS = ("ok", "429", "429date", "429spent", "500", "503", "408", "404", "401", "403", "hang", "cut", "close", "truncated", "empty", "html", "garbage",
-        "context", "unsafe", "refusal", "filter", "schema", "400", "400model", "abort", "rename", "die", "moved", "slow")  # fmt: skip
+        "context", "unsafe", "refusal", "filter", "schema", "400", "400model", "abort", "rename", "die", "moved", "slow",
+        "half", "leak", "leak400", "deep", "endless")  # fmt: skip
 _ERRORS = {
     "429": (429, "Rate limit reached"), "429date": (429, "Rate limit reached"), "429spent": (429, "insufficient_quota: You exceeded your current quota"),
     "500": (500, "Internal error"), "503": (503, "Overloaded"), "408": (408, "Request timeout"), "404": (404, "The model `m` does not exist."),
@@ -176,6 +177,16 @@ class _Connection(asyncio.Protocol):
             return self.send(status, {"error": {"message": words.replace("{key}", key)}}, after=after)
         if act == "ok":
             return self.answered(text, whole)
+        if act == "half":  # of a surrogate pair
+            choice = {"index": 0, "finish_reason": "stop", "text": "half \ud83d here", "message": {"content": "half \ud83d here"}}
+            return self.answered(text, {"choices": [choice]})
+        if act in ("leak", "leak400"):  # the key, as JSON may escape it
+            said = json.dumps(whole if act == "leak" else {"error": {"message": "KEY"}}).replace(body["prompt"][-3:][::-1], "KEY")
+            return self.send(400 if act == "leak400" else 200, said.replace("KEY", "".join(f"\\u{ord(c):04x}" for c in key)))
+        if act == "deep":
+            return self.send(200, '{"choices": ' + "[" * int(amount) + "]" * int(amount) + "}")
+        if act == "endless":
+            return self.send(200, json.dumps({**whole, "usage": {"prompt_tokens": 0.5}}).replace("0.5", "1e999"))
         if act == "slow":
             self.server.loop.call_later(float(amount or 1), self.answered, text, whole)
             return None

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from operators.contract import InputError
 from operators.engines import load_model, model_fault, packaged
 from operators.engines.llm import Answer, Request, Sampling
-from operators.engines.models import ModelEntry, models_file, place, read_entries
+from operators.engines.models import ModelEntry, Serving, models_file, place, read_entries
 from operators.engines.shapes import BUDGET, batches, padded, rows_at
 from operators.engines.transformers_llm import draw
 
@@ -182,7 +182,10 @@ def test_a_likelihood_is_that_of_transformers_own_logits(small_llm: Path) -> Non
     logits = model(torch.tensor([before + after])).logits[0, len(before) - 1 : -1].log_softmax(-1)
     expected = float(logits[range(len(after)), after].mean().detach())
     found = llm.likelihood([prompt, prompt, prompt], [answer, " ".join(["rain"] * 90), answer])
-    assert abs(found[0] - expected) < 1e-4 and np.isnan(found[1]) and found[2] == found[0]
+    assert abs(float(found[0].text) - expected) < 1e-4 and found[2] == found[0]
+    assert found[0].tokens_in == len(before) + len(after)
+    assert [a.fault for a in found] == ["", "prompt too long", ""]
+    assert llm.likelihood([""], [answer])[0].fault == llm.likelihood([prompt], [""])[0].fault == "nothing to score"
 
 
 def test_a_text_is_cut_where_a_token_ends() -> None:
@@ -190,6 +193,9 @@ def test_a_text_is_cut_where_a_token_ends() -> None:
     words = "Glaciers carve valleys with a round bottom."
     assert [llm.cut(words, n) for n in (0, 3, 99)][::2] == ["", words]
     assert words.startswith(llm.cut(words, 3)) and 0 < len(llm.cut(words, 3)) < len(words)
+    dashes = "-" * 900 + " end"  # tokens longer than what is read of a text at first
+    assert [llm.cut(dashes, n) for n in (1, 2, 999)] == [dashes[: len(llm.cut(dashes, 1))], dashes[: len(llm.cut(dashes, 2))], dashes]
+    assert llm.cut(words * 5000, 7) == llm.cut(words, 7)
 
 
 @settings(deadline=None)
@@ -287,6 +293,17 @@ def test_a_file_of_weights_is_hashed_once(tmp_path: Path) -> None:
     misses = weights._hashed.cache_info().misses
     weights.digest_of(folder)
     assert weights._hashed.cache_info().misses == misses
+
+
+def test_options_that_may_change_an_answer_are_identity_and_sizes_are_not() -> None:
+    def identity(backend: str = "vllm", **options: str | int | float | bool) -> dict[str, Any]:
+        return ModelEntry(kind="llm", backend=backend, model="some/model", serving=Serving(options=options)).identity()
+
+    assert identity(max_num_seqs=8, gpu_memory_utilization=0.5, enforce_eager=True, enable_prefix_caching=False) == identity()
+    for option in ("kv_cache_dtype", "load_format", "generation_config", "quantization", "hf_overrides", "something_new"):
+        assert identity(**{option: "x"}) != identity()
+        assert identity(**{option: "x"}) != identity(**{option: "y"})
+    assert identity("transformers", kv_cache_dtype="fp8") == identity("transformers")
 
 
 def test_a_packaged_model_without_a_revision_is_named_by_the_installed_version() -> None:

@@ -1,13 +1,18 @@
 """The ledger: what is kept is not asked again, whoever asks, and equal requests are asked once."""
 
+import time
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 
 from operators.engines import load_model, packaged
+from operators.engines.endpoint import load_endpoint
 from operators.engines.ledger import Ledger
 from operators.engines.llm import LLM, Answer, Request, Sampling
+from operators.engines.models import ModelEntry, Serving
+from tests.operators.engines.openai_server import OpenAIServer
 
 SAMPLING = Sampling(max_tokens=6, temperature=0.8, stop=("\n",))
 ASKED = [Request("Iron rusts in", 1, "aa"), Request("Owls hunt at", 2, "bb"), Request("Iron rusts in", 1, "aa")]
@@ -66,30 +71,94 @@ def test_an_answer_is_kept_before_it_is_told_and_a_full_disk_stops_the_part(llm:
         _ask(llm, Full())
 
 
-def test_a_prompt_that_is_too_long_stays_so_and_no_answer_is_asked_for_again(llm: LLM) -> None:
+class Faulty(OpenAIServer):
+    """What an endpoint says of seven rows: an answer, and each kind of none."""
+
+    def __init__(self) -> None:
+        acts = {"long": "context", "refused": "unsafe", "odd": "400", "ill": "500"}
+        super().__init__(rules={f"row {name}": act for name, act in acts.items()})
+
+
+def remote(server: OpenAIServer, **serving: Any) -> LLM:
+    said = Serving(endpoint=server.url, timeout=5, patience=20, **serving)
+    return load_endpoint(ModelEntry(kind="llm", backend="openai", model="m", dtype="", serving=said))
+
+
+@pytest.mark.parametrize("how", ["complete", "likelihood"])
+def test_only_what_was_paid_for_is_kept(how: str) -> None:
+    prompts = ["row fine", "row long", "row refused", "row odd", "row ill"]
+
+    def ask(ledger: Ledger) -> list[str]:
+        if how == "likelihood":
+            return [a.fault for a in ledger.likelihood(prompts, [" then"] * 5)]
+        return [a.fault for a in ledger.complete([Request(p) for p in prompts], SAMPLING)]
+
     journal = Kept()
-    long = [Request("word " * 4200)]
-    assert _ask(llm, journal, long)[0][0].fault == "prompt too long" == _ask(llm, journal, long)[0][0].fault
-    assert _ask(llm, journal, long)[1]["llm_requests"] == 0
-
-    class Silent:
-        name, counters = "silent", {"llm_requests": 0}  # noqa: RUF012
-
-        def complete(self, requests: Sequence[Request], sampling: Sampling, finished: object) -> list[Answer]:
-            finished(0, Answer("", "fault", fault="no answer"))  # type: ignore[operator]
-            return [Answer("", "fault", fault="no answer")]
-
-    journal.clear()
-    assert _ask(Silent(), journal, ASKED[:1])[0][0].fault == "no answer" and not journal  # type: ignore[arg-type]
+    with Faulty() as server:
+        assert ask(Ledger(remote(server), "m", journal)) == ["", "prompt too long", "refused", "refused by the endpoint", "no answer"]
+        assert [a.fault for a in journal.values()] in (["", "refused"], ["refused", ""])
+    with OpenAIServer() as mended:
+        ledger = Ledger(remote(mended), "m", journal)
+        assert ask(ledger) == ["", "", "refused", "", ""]
+        assert (ledger.counters["llm_requests"], ledger.counters["llm_replayed"]) == (3, 2)
 
 
-def test_likelihoods_are_kept_to_the_bit(llm: LLM) -> None:
+@pytest.mark.parametrize("how", ["complete", "likelihood"])
+def test_a_full_disk_stops_the_asking_and_what_is_under_way_is_kept_where_there_is_room(how: str) -> None:
+    class Tight(Kept):
+        def put(self, key: str, row: str, answer: Answer) -> None:
+            if len(self) >= 5 and not self.full:
+                self.full = True
+                raise OSError(28, "No space left on device")
+            super().put(key, row, answer)
+
+        full = False
+
+    prompts = [f"row {i:03d}" for i in range(300)]
+    with OpenAIServer(latency=0.02) as server:
+        journal, llm = Tight(), remote(server, concurrency=4)
+        ledger = Ledger(llm, "m", journal)
+        given = ([Request(p) for p in prompts], SAMPLING) if how == "complete" else (prompts, [" x"] * 300)
+        with pytest.raises(OSError, match="No space left"):
+            getattr(ledger, how)(*given)
+        asked = server.asked.total()
+        assert asked <= 24
+        assert len(journal) == asked - 1
+        time.sleep(0.1)
+        assert server.asked.total() == asked
+
+
+def test_what_is_told_may_fail_and_is_kept_by_then() -> None:
+    def deaf(i: int, answer: Answer) -> None:
+        raise ValueError("not heard")
+
+    with OpenAIServer(latency=0.02) as server:
+        journal = Kept()
+        with pytest.raises(ValueError, match="not heard"):
+            Ledger(remote(server, concurrency=4), "m", journal).complete([Request(f"row {i}") for i in range(99)], SAMPLING, deaf)
+        assert 1 <= len(journal) == server.asked.total() <= 12
+
+
+def test_likelihoods_are_kept_to_the_bit_and_cost_what_they_read(llm: LLM) -> None:
     journal = Kept()
-    first, again = Ledger(llm, "m", journal), Ledger(llm, "m", journal)
-    told = first.likelihood(["Iron rusts in", "Owls hunt at"], [" rain", " night"])
-    assert np.array_equal(told, again.likelihood(["Iron rusts in", "Owls hunt at"], [" rain", " night"]))
-    assert (first.counters["llm_requests"], again.counters["llm_requests"], again.counters["llm_replayed"]) == (2, 0, 2)
-    assert told.dtype == np.float32 and (told < 0).all()
+    prompts, answers = ["Iron rusts in", "Owls hunt at", "Iron rusts in", "word " * 4200], [" rain", " night", " rain", " x"]
+    first, again = Ledger(llm, "m", journal, (3.0, 0.0)), Ledger(llm, "m", journal, (3.0, 0.0))
+    heard: dict[int, int] = {}
+    told = first.likelihood(prompts, answers, lambda i, a: heard.update({i: len(journal)}))
+    assert told == again.likelihood(prompts, answers)
+    assert [a.fault for a in told] == ["", "", "", "prompt too long"]
+    assert heard == {0: 1, 1: 2, 3: 2}  # each is kept before it is told
+    assert all(float(np.float32(a.text)) == float(a.text) < 0 for a in told[:3])
+    assert first.counters["llm_cost_millionths"] == 3 * first.counters["llm_tokens_in"] == 3 * sum(a.tokens_in for a in told[:2]) > 0
+    assert (first.counters["llm_requests"], again.counters["llm_requests"], again.counters["llm_replayed"]) == (3, 1, 3)
+
+
+def test_what_replayed_answers_had_cost_is_counted_once_a_request(llm: LLM) -> None:
+    journal = Kept()
+    _, cost = _ask(llm, journal)
+    _, again = _ask(llm, journal)
+    assert (cost["llm_replayed_cost_millionths"], again["llm_cost_millionths"]) == (0, 0)
+    assert again["llm_replayed_cost_millionths"] == cost["llm_cost_millionths"] > 0
 
 
 def test_texts_that_are_cut_are_counted(llm: LLM) -> None:
