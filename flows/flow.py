@@ -254,16 +254,18 @@ def _spaces_above(checks: _Checks, sources: list[str]) -> dict[str, Any]:
 
 
 def recipe_of(step: Step, prints: Mapping[str, str]) -> str:
-    """H(operator, version, params with the prompts' text, models, artifacts that are not named by content)."""
+    """H(operator, version, params with the prompts' text, models, artifacts but those that a map's `_key` covers)."""
     params = content_params(step)
-    artifacts = {
-        name: prints[above] for name, above in step.using.items()
-        if not getattr(step.op.uses[name], "content_addressed", False)
-    }  # fmt: skip
+    artifacts = {name: prints[above] for name, above in step.using.items() if not by_row(step, name)}
     models = {k: m.identity() for k, m in step.models.items()}
     # Users do not count versions up, and two projects may call a module alike: their code is their version.
     own = [] if step.spec.startswith("operators.") else [code_of(step.op)]
     return fingerprint(step.spec, step.op.version, params, models, artifacts, *own)
+
+
+def by_row(step: Step, name: str) -> bool:
+    """Whether each row's `_key` says what the row takes of this artifact; other shapes have no row reuse."""
+    return step.op.shape == "map" and getattr(step.op.uses[name], "content_addressed", False)
 
 
 def content_params(step: Step) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from cluster.code import moved
 from cluster.store import Store
 from cluster.task import Task, manifest_of
 from flows.fingerprint import fingerprint
-from flows.flow import Flow, Step, recipe_of
+from flows.flow import Flow, Step, by_row, recipe_of
 from operators.contract import InputError, Item
 
 BUCKET = 16 << 20  # bytes of a source's file, which may be compressed, a bucket
@@ -61,6 +61,7 @@ def _task(flow: Flow, step: Step, items: Sequence[Item], prints: dict[str, str],
     inputs = [prints[s] for s in step.sources] + ([prints[step.against]] if step.against else [])
     content = sorted(i.digest for i in items)
     keep = sorted(step.keep) if step.keep is not None else None
+    texts = [prints[above] for name, above in step.using.items() if by_row(step, name)]
     using = {
         **{name: json.dumps({"artifact_of": homes[above]}) for name, above in step.using.items()},
         **{name: model.model_dump_json() for name, model in step.models.items()},
@@ -68,7 +69,7 @@ def _task(flow: Flow, step: Step, items: Sequence[Item], prints: dict[str, str],
     return Task(
         name=step.name, op=step.op, spec=step.spec, params=step.params, using=using,
         inputs=[homes[s] for s in step.sources], against=homes[step.against] if step.against else None,
-        keep=step.keep, recipe=recipe, fingerprint=fingerprint(recipe, keep, inputs, content),
+        keep=step.keep, recipe=recipe, fingerprint=fingerprint(recipe, keep, inputs, content, texts),
         max_rejected=step.max_rejected, paths=[str(r) for r in flow.roots if ":" in step.spec],
         items=[asdict(i) for i in items],
     )  # fmt: skip
