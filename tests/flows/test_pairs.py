@@ -88,7 +88,7 @@ def test_without_its_query_a_part_gives_whole_rows_alone(tmp_path):
     flow = flow[: flow.index("  chosen:")].replace("top_k: 4", "top_k: 2")
     path, store = write(tmp_path / "p", TOLD, flow), Store(str(tmp_path / "s"))
     go(path, store)
-    write(tmp_path / "p", [*TOLD, "bats rusts in rain"])
+    write(tmp_path / "p", [*TOLD, "bats rusts in rain"], flow)
     ran = go(path, store)
     rebuilt = Store(str(tmp_path / "r"))
     whole = go(path, rebuilt)
