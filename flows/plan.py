@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from cluster.code import moved
@@ -13,7 +12,7 @@ from flows.fingerprint import fingerprint
 from flows.flow import Flow, Step, by_row, recipe_of
 from operators.contract import InputError, Item
 
-BUCKET = 16 << 20  # bytes of a source's file, which may be compressed, a bucket
+BUCKET = 16 << 20  # bytes of a source's file, which may be compressed, or of a dataset, a bucket
 
 
 @dataclass(frozen=True)
@@ -76,9 +75,8 @@ def _task(flow: Flow, step: Step, items: Sequence[Item], prints: dict[str, str],
 
 
 def buckets_for(planned: Sequence[Planned]) -> int:
-    """Buckets so that a part stays small however long the corpus is: one for `BUCKET` bytes of its files."""
-    files = [Path(item["name"]) for p in planned for item in p.task.items]
-    return max(8, -(-sum(f.stat().st_size for f in files if f.is_file()) // BUCKET))
+    """Buckets so that a part stays small however long the corpus is: one for `BUCKET` bytes of what is read."""
+    return max(8, -(-sum(int(item["size"]) for p in planned for item in p.task.items) // BUCKET))
 
 
 def with_artifacts(task: Task, store: Store) -> Task:

@@ -68,6 +68,7 @@ class Item:
 
     name: str
     digest: str  # of its content; the source's fingerprint is made of these
+    size: int = 0  # bytes, by which the number of buckets is chosen; never identity
 
 
 class Artifact(Protocol):
