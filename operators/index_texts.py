@@ -38,8 +38,7 @@ class IndexTexts(Params):
 class Texts:
     """Texts by id: each passage with its title, its content key and its length.
 
-    Content-addressed: what a map makes of a row may hang on the texts of the ids in that row, and on nothing else here.
-    So the artifact is no part of a map's recipe, and the rows' `_key` holds what their ids name, to the byte.
+    A map may take of it only the texts of the ids in a row: they are in that row's `_key`, the artifact not in the recipe.
     """
 
     content_addressed: ClassVar[bool] = True
