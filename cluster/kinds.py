@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cluster.pairs import TEXTS_OF
 from cluster.reuse import apply_with_reuse
 from cluster.work import Job
 from operators.columns import buckets, put
@@ -30,7 +31,7 @@ def select(job: Job, name: str) -> pa.Table:
     if job.work.columns:
         return job.store.read_table(name, job.work.columns).select(job.work.columns)
     with job.store.parquet(name) as file:
-        have = [c for c in file.schema_arrow.names if c not in HIDDEN]
+        have = [c for c in file.schema_arrow.names if c not in HIDDEN and not c.startswith(TEXTS_OF)]
         return file.read(columns=have if wanted is None else [c for c in have if c in wanted])
 
 

@@ -1,8 +1,8 @@
 """Row reuse for maps: what an earlier set of the same recipe holds is taken over, not computed.
 
-Every row of a part carries `_key`, a hash of the values that its operator read, and `_ord`, which of
-its parent's rows it is. Only written columns are taken over: what passes through comes from the
-input of today, so a renamed file or a new licence costs nothing.
+Every row of a part carries `_key`, a hash of the values that its operator read and of the texts that
+ids among them name, and `_ord`, which of its parent's rows it is. Only written columns are taken over:
+what passes through comes from the input of today, so a renamed file or a new licence costs nothing.
 """
 
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from cluster.pairs import TEXTS_OF, recalling, texts_of
 from cluster.work import Job
 from operators.columns import id_pairs, put, row_keys
 from operators.contract import REJECTS, ROW, Outcome, apply, numbered
@@ -17,24 +18,39 @@ from operators.contract import REJECTS, ROW, Outcome, apply, numbered
 
 def apply_with_reuse(job: Job, table: pa.Table) -> tuple[Outcome, pa.Table, int]:
     """Apply a map: (outcome with `_key` and `_ord`, the input with `_key`, rows taken over)."""
-    keys = row_keys(table, sorted(job.op.columns_read(job.params)))
-    keyed = put(table, "_key", keys)
+    keyed = _keyed(job, table)
     old, bad = _stored(job, keyed) if job.work.previous else (None, None)
     mask = np.zeros(len(table), bool)
     if old is not None and bad is not None:
-        mask = _isin(keys, old["_key"]) | _isin(keys, bad["_key"])
+        mask = _isin(keyed["_key"], old["_key"]) | _isin(keyed["_key"], bad["_key"])
     fresh = np.flatnonzero(~mask)
-    outcome = apply(job.op, table if not mask.any() else table.take(pa.array(fresh)), job.params, **job.used)
+    table = table if not mask.any() else table.take(pa.array(fresh))
+    outcome = apply(job.op, table, job.params, **recalling(job, table))
     if mask.any():
         outcome = _rebased(outcome, fresh)
         taken = _taken(job, numbered(keyed), np.flatnonzero(mask), old, bad)
         outcome = _interleave(outcome, taken)
     result = outcome.table
-    result = put(result, "_key", keyed["_key"].take(result[ROW]))
+    for name in keyed.column_names:
+        if name == "_key" or name.startswith(TEXTS_OF):
+            result = put(result, name, keyed[name].take(result[ROW]))
     rows = result[ROW].to_numpy()
     starts = np.searchsorted(rows, rows, side="left")
     result = put(result, "_ord", pa.array((np.arange(len(rows)) - starts).astype(np.int32)))
     return Outcome(result, outcome.rejects), keyed, int(mask.sum())
+
+
+def _keyed(job: Job, table: pa.Table) -> pa.Table:
+    """The table with `_key`, and with its texts' hashes where the operator's scores of pairs can be taken over."""
+    said = table.select(reads := sorted(job.op.columns_read(job.params)))
+    for name, texts in sorted(job.used.items()):
+        if getattr(texts, "content_addressed", False):
+            for column in reads:
+                if (found := texts_of(table[column], texts)) is not None:
+                    said = said.append_column(f"{name}:{column}", found)
+                    if column in job.op.scored:
+                        table = put(table, TEXTS_OF + column, found)
+    return put(table, "_key", row_keys(said, said.column_names))
 
 
 def _stored(job: Job, keyed: pa.Table) -> tuple[pa.Table, pa.Table]:
@@ -72,7 +88,8 @@ def _taken(job: Job, keyed: pa.Table, rows: Any, old: Any, bad: Any) -> Outcome:
     counts = high - low
     parents = np.repeat(rows, counts)
     picks = np.concatenate([np.arange(a, b) for a, b in zip(low, high, strict=True)] or [np.empty(0, int)])
-    table = keyed.drop_columns(["_key"]).take(pa.array(parents.astype(np.int64)))
+    hidden = [c for c in keyed.column_names if c == "_key" or c.startswith(TEXTS_OF)]
+    table = keyed.drop_columns(hidden).take(pa.array(parents.astype(np.int64)))
     chosen = old.take(pa.array(picks.astype(np.int64)))
     for name in job.op.columns_written(job.params):
         table = put(table, name, chosen[name])

@@ -14,6 +14,7 @@ from operators.contract import InputError
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = ROOT / "configs"
+NODES = 100_000  # values that a file may unfold to: the longest shipped recipe has a few thousand
 _ENV = re.compile(r"^\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}$")
 
 
@@ -43,7 +44,26 @@ class FlowConfig(BaseModel):
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that is there twice: YAML would silently keep the last."""
+    """Refuses a key that is there twice, which YAML would silently keep the last of, and aliases that unfold without end."""
+
+    def get_single_node(self) -> yaml.Node | None:
+        node = super().get_single_node()  # type: ignore[no-untyped-call]
+        if node is not None and _unfolded(node, {}) > NODES:
+            said = f"its aliases (*name) unfold to more than {NODES:,} values; write fewer"
+            raise yaml.constructor.ConstructorError(None, None, said, node.start_mark)
+        return node
+
+
+def _unfolded(node: yaml.Node, known: dict[int, int]) -> int:
+    """How many values the node holds, each alias as often as it stands there; a thousand characters count as one more."""
+    if id(node) not in known:
+        known[id(node)] = 0  # of a node within itself, which the constructor refuses
+        if isinstance(node, yaml.ScalarNode):
+            known[id(node)] = 1 + len(node.value) // 1000
+        else:
+            inner = [n for pair in node.value for n in (pair if isinstance(pair, tuple) else [pair])]
+            known[id(node)] = 1 + sum(_unfolded(n, known) for n in inner)
+    return known[id(node)]
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:

@@ -17,8 +17,10 @@ from flows.faults import FlowError, did_you_mean, sentences
 from flows.fingerprint import fingerprint
 from flows.lookup import find_operator, read_models, resolve
 from operators.contract import InputError, Operator, Params
+from operators.engines.models import PACKAGE
 from operators.engines.weights import digest_of
 from operators.read_corpus import source_of
+from operators.split_passages import tokenizer_file
 
 
 @dataclass(frozen=True)
@@ -147,9 +149,10 @@ def _find_files(checks: _Checks, at: str, op: Operator, given: dict[str, Any]) -
     """Make the paths of the params whole."""
     if given.get("path") and isinstance(given["path"], str) and op.shape == "source" and not given["path"].endswith(":"):
         given["path"] = resolve(given["path"], checks.roots)
-    if isinstance(tokenizer := given.get("tokenizer"), str) and tokenizer and not tokenizer.startswith("package:"):
-        given["tokenizer"] = os.path.abspath(resolve(tokenizer, checks.roots))
-        if not os.path.isfile(given["tokenizer"]):
+    if isinstance(tokenizer := given.get("tokenizer"), str) and tokenizer:
+        if not tokenizer.startswith(PACKAGE):
+            given["tokenizer"] = os.path.abspath(resolve(tokenizer, checks.roots))
+        if not tokenizer_file(given["tokenizer"]).is_file():
             checks.faults.append(f"{at}.with.tokenizer: {tokenizer}: no such file; give a tokenizer.json or package:NAME/FILE")
 
 
@@ -254,16 +257,18 @@ def _spaces_above(checks: _Checks, sources: list[str]) -> dict[str, Any]:
 
 
 def recipe_of(step: Step, prints: Mapping[str, str]) -> str:
-    """H(operator, version, params with the prompts' text, models, artifacts that are not named by content)."""
+    """H(operator, version, params with the prompts' text, models, artifacts but those that a map's `_key` covers)."""
     params = content_params(step)
-    artifacts = {
-        name: prints[above] for name, above in step.using.items()
-        if not getattr(step.op.uses[name], "content_addressed", False)
-    }  # fmt: skip
+    artifacts = {name: prints[above] for name, above in step.using.items() if not by_row(step, name)}
     models = {k: m.identity() for k, m in step.models.items()}
     # Users do not count versions up, and two projects may call a module alike: their code is their version.
-    own = [] if step.spec.startswith("operators.") else [code_of(step.op)]
+    own = [] if step.spec.startswith("operators.") else [code_of(step.op, step.spec.partition(":")[0])]
     return fingerprint(step.spec, step.op.version, params, models, artifacts, *own)
+
+
+def by_row(step: Step, name: str) -> bool:
+    """Whether each row's `_key` says what the row takes of this artifact; other shapes have no row reuse."""
+    return step.op.shape == "map" and getattr(step.op.uses[name], "content_addressed", False)
 
 
 def content_params(step: Step) -> dict[str, Any]:
@@ -271,6 +276,7 @@ def content_params(step: Step) -> dict[str, Any]:
     params: dict[str, Any] = json.loads(step.params.model_dump_json())
     if step.op.shape == "source" and params.pop("path", None) and "source" in params:
         params["source"] = source_of(step.params)
-    if os.path.isabs(params.get("tokenizer") or ""):
-        params["tokenizer"] = f"sha256:{digest_of(Path(params['tokenizer']))}"
+    tokenizer = params.get("tokenizer")
+    if isinstance(tokenizer, str) and (tokenizer or params.get("unit") == "tokens"):
+        params["tokenizer"] = f"sha256:{digest_of(tokenizer_file(tokenizer))}"
     return params

@@ -3,17 +3,16 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from cluster.code import moved
 from cluster.store import Store
 from cluster.task import Task, manifest_of
 from flows.fingerprint import fingerprint
-from flows.flow import Flow, Step, recipe_of
+from flows.flow import Flow, Step, by_row, recipe_of
 from operators.contract import InputError, Item
 
-BUCKET = 16 << 20  # bytes of a source's file, which may be compressed, a bucket
+BUCKET = 16 << 20  # bytes of a source's file, which may be compressed, or of a dataset, a bucket
 
 
 @dataclass(frozen=True)
@@ -61,6 +60,7 @@ def _task(flow: Flow, step: Step, items: Sequence[Item], prints: dict[str, str],
     inputs = [prints[s] for s in step.sources] + ([prints[step.against]] if step.against else [])
     content = sorted(i.digest for i in items)
     keep = sorted(step.keep) if step.keep is not None else None
+    texts = [prints[above] for name, above in step.using.items() if by_row(step, name)]
     using = {
         **{name: json.dumps({"artifact_of": homes[above]}) for name, above in step.using.items()},
         **{name: model.model_dump_json() for name, model in step.models.items()},
@@ -68,16 +68,15 @@ def _task(flow: Flow, step: Step, items: Sequence[Item], prints: dict[str, str],
     return Task(
         name=step.name, op=step.op, spec=step.spec, params=step.params, using=using,
         inputs=[homes[s] for s in step.sources], against=homes[step.against] if step.against else None,
-        keep=step.keep, recipe=recipe, fingerprint=fingerprint(recipe, keep, inputs, content),
+        keep=step.keep, recipe=recipe, fingerprint=fingerprint(recipe, keep, inputs, content, texts),
         max_rejected=step.max_rejected, paths=[str(r) for r in flow.roots if ":" in step.spec],
         items=[asdict(i) for i in items],
     )  # fmt: skip
 
 
 def buckets_for(planned: Sequence[Planned]) -> int:
-    """Buckets so that a part stays small however long the corpus is: one for `BUCKET` bytes of its files."""
-    files = [Path(item["name"]) for p in planned for item in p.task.items]
-    return max(8, -(-sum(f.stat().st_size for f in files if f.is_file()) // BUCKET))
+    """Buckets so that a part stays small however long the corpus is: one for `BUCKET` bytes of what is read."""
+    return max(8, -(-sum(int(item["size"]) for p in planned for item in p.task.items) // BUCKET))
 
 
 def with_artifacts(task: Task, store: Store) -> Task:

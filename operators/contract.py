@@ -68,6 +68,7 @@ class Item:
 
     name: str
     digest: str  # of its content; the source's fingerprint is made of these
+    size: int = 0  # bytes, by which the number of buckets is chosen; never identity
 
 
 class Artifact(Protocol):
@@ -122,6 +123,7 @@ class Operator:
     check: Callable[[Any, Mapping[str, Any]], Sequence[str]] | None = None  # params, using → faults
     calls: Callable[[Any], int] | None = None  # LLM requests a row, for `--max-calls` and `plan`
     publishes: bool = False  # its output is a training set
+    scored: Mapping[str, str] = field(default_factory=dict)  # ids → scores: a teacher's of `query` and each text alone
     closed: bool = False  # only the columns it writes pass on; others end here
 
     @property

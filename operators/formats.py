@@ -102,7 +102,7 @@ def digest_of(path: Path) -> str:
 
 def file_items(path: str, given: str) -> list[Item]:
     """One item a file; where the folder lies and the order of its files are no part of the data."""
-    return [Item(str(f), f"{label(str(f), path)}:{digest_of(f)}") for f in files_of(path, given)]
+    return [Item(str(f), f"{label(str(f), path)}:{digest_of(f)}", f.stat().st_size) for f in files_of(path, given)]
 
 
 @lru_cache(maxsize=1024)  # asked for every record

@@ -9,11 +9,12 @@ import tempfile
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import xxhash
 from pydantic import Field
 
 from operators import columns
@@ -23,7 +24,7 @@ from operators.spill import Spill
 Array = np.ndarray[Any, Any]
 _ROWS = 256  # rows a block: what one random read has to decompress
 _TEXTS = "texts.arrow"
-_FILES = {"hi.bin": "<u8", "lo.bin": "<u8", "keys.bin": "S16", "lengths.bin": "<i4"}
+_FILES = {"hi.bin": "<u8", "lo.bin": "<u8", "keys.bin": "S16", "lengths.bin": "<i4", "exact.bin": "S16"}
 _SCHEMA = pa.schema([("text", text)])
 _CACHED = 64  # blocks kept decompressed
 
@@ -35,14 +36,19 @@ class IndexTexts(Params):
 
 
 class Texts:
-    """Texts by id: each passage with its title, its content key and its length."""
+    """Texts by id: each passage with its title, its content key and its length.
+
+    A map may take of it only the texts of the ids in a row: they are in that row's `_key`, the artifact not in the recipe.
+    """
+
+    content_addressed: ClassVar[bool] = True
 
     def __init__(self, folder: Path, owner: object = None) -> None:
         """Map the files of ``folder``; ``owner`` keeps a temporary folder alive."""
         self._folder, self._owner = folder, owner
         self._hi, self._lo = _mapped(folder, "hi.bin"), _mapped(folder, "lo.bin")
         self._lengths = _mapped(folder, "lengths.bin")
-        self._keys = _raw_keys(folder)
+        self._keys, self._exact = _raw(folder, "keys.bin"), _raw(folder, "exact.bin")
         self._file = pa.ipc.open_file(pa.memory_map(str(folder / _TEXTS)))
         self._blocks: OrderedDict[int, pa.Array] = OrderedDict()
 
@@ -88,6 +94,13 @@ class Texts:
         picked = np.ascontiguousarray(self._keys[rows[rows >= 0]])
         known = pa.Array.from_buffers(row_id, len(picked), [None, pa.py_buffer(picked)])
         return known if len(known) == len(rows) else known.take(_spread(np.arange(len(known)), rows >= 0))
+
+    def exact(self, ids: pa.Array | pa.ChunkedArray) -> Array:
+        """A hash of each text as `take` gives it, white space and case included: (N, 16) bytes, zeros where there is none."""
+        rows = self._find(_clean(ids))
+        found = np.zeros((len(rows), 16), np.uint8)
+        found[rows >= 0] = self._exact[rows[rows >= 0]]
+        return found
 
     def lengths(self, ids: pa.Array | pa.ChunkedArray) -> Array:
         """The length of each text that `take` gives, in characters: (N,) int32, 0 for null."""
@@ -199,7 +212,7 @@ class TextsFold:
         kept = pairs[~same]
         whole = whole.filter(pa.array(~same))
         lengths = pc.utf8_length(whole).to_numpy().astype("<i4")
-        parts = (kept["hi"].astype("<u8"), kept["lo"].astype("<u8"), keys[~same], lengths)
+        parts = (kept["hi"].astype("<u8"), kept["lo"].astype("<u8"), keys[~same], lengths, _exact(whole))
         for file, part in zip(self._files.values(), parts, strict=True):
             file.write(np.ascontiguousarray(part).tobytes())
         self._waiting.append(whole)
@@ -243,9 +256,13 @@ def _mapped(folder: Path, name: str) -> Array:
     return np.memmap(path, kind, "r") if path.stat().st_size else np.empty(0, kind)
 
 
-def _raw_keys(folder: Path) -> Array:
+def _exact(whole: pa.Array) -> Array:
+    return np.frombuffer(b"".join(xxhash.xxh3_128_digest(t.as_buffer()) for t in whole), np.uint8).reshape(-1, 16)
+
+
+def _raw(folder: Path, name: str) -> Array:
     # As bytes: numpy's S16 drops the zero bytes that a key may end in.
-    path = folder / "keys.bin"
+    path = folder / name
     raw: Array = np.memmap(path, np.uint8, "r") if path.stat().st_size else np.empty(0, np.uint8)
     return raw.reshape(-1, 16)
 
@@ -268,7 +285,7 @@ def _spread(place: Array, known: Array) -> pa.Array:
     return pa.array(where, mask=~known)
 
 
-@operator("build", version="1", reads={"passage_id": row_id, "title": text, "passage": text}, rows="same")
+@operator("build", version="2", reads={"passage_id": row_id, "title": text, "passage": text}, rows="same")
 def index_texts(p: IndexTexts) -> TextsFold:
     """Index passages by id, with their titles."""
     return TextsFold(p.level)

@@ -12,6 +12,7 @@ from operators import formats, python_docs, rows
 from operators.columns import content_ids
 from operators.contract import InputError, Item, Outcome, Params, operator, row_id, text
 from operators.datasets_reader import dataset_batches, dataset_items
+from operators.datasets_reader import load as load_dataset
 
 USUAL = {
     "id": ("_id", "id", "docid", "doc_id", "source_id", "corpus_id", "pid"), "title": ("title", "name", "heading"),
@@ -86,7 +87,7 @@ def check_file(p: Any, name: str, wanted: Mapping[str, Sequence[str]]) -> list[s
     try:
         path, kind = place(p, name)
         if kind == "datasets":
-            dataset_items(p)
+            load_dataset(p)
             return []
         first = formats.files_of(path, kind)[0]
         have = formats.first_columns(first, kind)

@@ -12,7 +12,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from operators import topk
-from operators.columns import content_ids
+from operators.columns import content_ids, id_pairs
 from operators.contract import ROW, Example, Params, ids, operator, row_id, scores, text
 from operators.fit_bm25 import Bm25Statistics, FitBm25, analyse, passage_texts
 
@@ -32,7 +32,7 @@ def merge_bm25(partials: list[pa.Table], p: RetrieveBm25) -> pa.Table:
     return topk.merge(NAMES, partials, p.top_k)
 
 
-@operator("cross", version="2", reads={"query": text}, against={"passage_id": row_id, "title": text, "passage": text},
+@operator("cross", version="3", reads={"query": text}, against={"passage_id": row_id, "title": text, "passage": text},
           writes={"bm25_ids": ids, "bm25_scores": scores}, merge=merge_bm25, rows="same")  # fmt: skip
 def retrieve_bm25(left: pa.Table, right: pa.Table, p: RetrieveBm25, *, statistics: Bm25Statistics) -> pa.Table:
     """N queries against M passages; passages that share no term with a query are not returned."""
@@ -40,6 +40,7 @@ def retrieve_bm25(left: pa.Table, right: pa.Table, p: RetrieveBm25, *, statistic
 
     matrix, vocabulary = score_matrix(passage_texts(right), statistics)
     names = topk.single(right["passage_id"])
+    groups, names = _distinct(names)
     rows, places, found = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.float32)]
     queries = analyse(left["query"].to_pylist(), statistics.settings) if len(left) else []
     size = max(1, CELLS // max(len(right), 1))
@@ -51,12 +52,30 @@ def retrieve_bm25(left: pa.Table, right: pa.Table, p: RetrieveBm25, *, statistic
         i, j = np.array(at).T
         asked = sparse.csr_matrix((np.ones(len(i)), (i, j)), shape=(len(block), len(vocabulary)))
         asked.sort_indices()  # terms in the order of the alphabet: sums round alike in every cut
-        row, place, score = _best((asked @ matrix).toarray().astype(np.float32), names, p.top_k)
+        scored = (asked @ matrix).toarray().astype(np.float32)
+        row, place, score = _best(scored if groups is None else _at_best(scored, groups), names, p.top_k)
         rows.append(row + start)
         places.append(place)
         found.append(score)
     chosen = names.take(pa.array(np.concatenate(places)))
     return topk.partial(NAMES, left[ROW], np.concatenate(rows), np.concatenate(found), chosen, p.top_k)
+
+
+def _distinct(names: pa.Array) -> tuple[tuple[Array, Array] | None, pa.Array]:
+    """((the rows by id, where each id starts), each id once); None and the ids as they are where none repeats."""
+    if not topk.again(names).any():
+        return None, names
+    pairs = id_pairs(names)
+    order = np.lexsort((pairs["lo"], pairs["hi"]))
+    starts = np.flatnonzero(np.concatenate([[True], pairs[order][1:] != pairs[order][:-1]]))
+    return (order, starts), names.take(pa.array(order[starts]))
+
+
+def _at_best(scored: Array, groups: tuple[Array, Array]) -> Array:
+    """The best score of each distinct id."""
+    order, starts = groups
+    best: Array = np.maximum.reduceat(scored[:, order], starts, axis=1)
+    return best
 
 
 def _best(scored: Array, names: pa.Array, top_k: int) -> tuple[Array, Array, Array]:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from operators import topk
-from operators.columns import content_ids, vectors
+from operators.columns import content_ids, id_pairs, vectors
 from operators.contract import ROW, Example, InputError, Params, ids, operator, row_id, scores, vector
 
 NAMES = ("candidate_ids", "dense_scores")
@@ -39,22 +39,42 @@ AGAINST = {"passage_id": row_id, "vector": vector}
 WRITES = {"candidate_ids": ids, "dense_scores": scores}
 
 
-@operator("cross", version="2", reads=READS, against=AGAINST, writes=WRITES, merge=merge_dense, rows="same")
+@operator("cross", version="3", reads=READS, against=AGAINST, writes=WRITES, merge=merge_dense, rows="same")
 def retrieve_dense(left: pa.Table, right: pa.Table, p: RetrieveDense) -> pa.Table:
     """N queries against M passages: the ``top_k`` of each query among these passages."""
-    queries, passages = vectors(left["vector"]), vectors(right["vector"])
-    names = topk.single(right["passage_id"])
+    queries, (passages, names, spread) = vectors(left["vector"]), _distinct(right, p.top_k)
     rows, places, found = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.float32)]
     if len(queries) and len(passages):
         error = _error(queries, passages)
         for start in range(0, len(queries), BLOCK):
             block = slice(start, start + BLOCK)
-            where, at, exact = _search(queries[block], passages, names, p.top_k, error[block])
+            where, at, exact = _search(queries[block], passages, names, spread, error[block])
             rows.append(where + start)
             places.append(at)
             found.append(exact)
     chosen = names.take(pa.array(np.concatenate(places)))
     return topk.partial(NAMES, left[ROW], np.concatenate(rows), np.concatenate(found), chosen, p.top_k)
+
+
+def _distinct(right: pa.Table, top_k: int) -> tuple[Array, pa.Array, int]:
+    """(vectors, ids, how many of these rows hold the top k ids at least); of equal rows the first stays."""
+    passages, names = vectors(right["vector"]), topk.single(right["passage_id"])
+    repeats = np.flatnonzero(topk.again(names))
+    if not len(repeats):
+        return passages, names, top_k
+    shared = np.flatnonzero(np.isin(id_pairs(names), id_pairs(names.take(pa.array(repeats)))))
+    rows: dict[bytes, set[bytes]] = {}
+    drop = []
+    for row, name in zip(shared.tolist(), names.take(pa.array(shared)).to_pylist(), strict=True):
+        of_name, vector = rows.setdefault(name, set()), passages[row].tobytes()
+        if vector in of_name:
+            drop.append(row)
+        of_name.add(vector)
+    kept = np.delete(np.arange(len(passages)), drop)
+    # An id of several vectors counts once, at its best: it may take up as many proposals as it has vectors.
+    sizes = [len(v) for v in rows.values()]
+    spread = min(top_k + sum(sizes) - len(sizes), top_k * max(sizes))
+    return passages[kept], names.take(pa.array(kept)), spread
 
 
 def _error(queries: Array, passages: Array) -> Array:
@@ -76,7 +96,7 @@ def _error(queries: Array, passages: Array) -> Array:
 
 
 def _search(queries: Array, passages: Array, names: pa.Array, top_k: int, error: Array) -> tuple[Any, Any, Any]:
-    """(rows, places, float32 of float64 scores) of at least the top k of each query."""
+    """(rows, places, float32 of float64 scores) of at least the ``top_k`` rows of each query."""
     import faiss
 
     faiss.omp_set_num_threads(1)

@@ -21,6 +21,7 @@ class ScoreTeacher(Params):
 @operator(
     "map", version="1", reads={"query": text, "positive_ids": ids, "candidate_ids": ids},
     writes={"teacher_scores": scores, "positive_scores": scores}, rows="same", needs=Needs(batch_rows=512),
+    scored={"positive_ids": "positive_scores", "candidate_ids": "teacher_scores"},
 )  # fmt: skip
 def score_teacher(table: pa.Table, p: ScoreTeacher, *, teacher: Teacher, texts: Texts) -> Outcome:
     """Add ``teacher_scores`` and ``positive_scores``, aligned to the ids that they belong to."""

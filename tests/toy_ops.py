@@ -95,6 +95,11 @@ def letter_share(table: pa.Table, p: Params, *, total: Total) -> pa.Table:
     return put(table, "share", pa.array(share, score))
 
 
+@operator("map", version="1", reads={"candidate_ids": ids}, writes={"positive_ids": ids}, rows="same")
+def first_is_right(table: pa.Table, p: Params) -> pa.Table:
+    return put(table, "positive_ids", pa.array([row[:1] for row in table["candidate_ids"].to_pylist()], ids))
+
+
 class First(Params):
     key: str = "doc_id"
 

@@ -5,7 +5,7 @@ common direction (arXiv:1702.01417, "All-but-the-Top").
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -49,6 +49,19 @@ def unit(vectors: Array) -> Array:
     return (vectors / np.where(norms == 0, 1, norms)).astype(np.float32)
 
 
+def _prompts(entry: ModelEntry, own: Mapping[str, str]) -> dict[Role, str]:
+    """What is set before a text of each role: as the entry says, else as the model's own prompts do."""
+
+    def first(*names: str) -> str:
+        return next((own[n] for n in names if own.get(n)), "")
+
+    query, passage = entry.query_prompt, entry.passage_prompt
+    return {
+        "query": first("query") if query is None else query,
+        "passage": first("document", "passage", "corpus") if passage is None else passage,
+    }
+
+
 class Tokens:
     """A tokenizer with a window: ids of a text, and a count of the texts that were cut."""
 
@@ -73,7 +86,7 @@ class SentenceEncoder:
     """Any sentence-transformers model, on the CPU, in canonical shapes."""
 
     def __init__(self, model: Any, entry: ModelEntry) -> None:
-        self._model, self._entry = model, entry
+        self._model, self._prompts = model, _prompts(entry, model.prompts)
         window = min(entry.max_tokens, model.max_seq_length or entry.max_tokens)
         self._tokens = Tokens(model.tokenizer, window)
         self.dim = int(model.get_embedding_dimension())
@@ -81,8 +94,7 @@ class SentenceEncoder:
 
     def encode(self, texts: Sequence[str], role: Role) -> Array:
         """The vectors (N, dim) float32 of ``texts`` in their role."""
-        prompt = self._entry.query_prompt if role == "query" else self._entry.passage_prompt
-        ids, cut = self._tokens([prompt + t for t in texts])
+        ids, cut = self._tokens([self._prompts[role] + t for t in texts])
         out = np.zeros((len(texts), self.dim), np.float32)
         for where, vectors in run_rows(ids, self._tokens.pad, self._forward):
             out[where] = vectors
@@ -103,13 +115,13 @@ class StaticEncoder:
     """The mean of a model's word embeddings, less what all words share: no transformer runs."""
 
     def __init__(self, table: Array, tokenizer: Any, entry: ModelEntry) -> None:
-        self._table, self._tokenizer, self._entry = table, tokenizer, entry
+        self._table, self._tokenizer, self._window, self._prompts = table, tokenizer, entry.max_tokens, _prompts(entry, {})
         self.dim = int(table.shape[1])
         self.counters = {"encoder_texts": 0, "encoder_truncated": 0}
 
     def encode(self, texts: Sequence[str], role: Role) -> Array:
         """The vectors (N, dim) float32 of ``texts`` in their role."""
-        prompt, window = self._entry.query_prompt if role == "query" else self._entry.passage_prompt, self._entry.max_tokens
+        prompt, window = self._prompts[role], self._window
         out = np.zeros((len(texts), self.dim), np.float32)
         for start in range(0, len(texts), 1024):
             given = [(prompt + t)[: window * 64] for t in texts[start : start + 1024]]

@@ -78,8 +78,13 @@ class ModelEntry(Params):
     revision: str = Field(default="", description="of a hub model its commit, of a packaged one its version")
     dtype: Literal["", "float32", "float16", "bfloat16", "int8"] = "float32"
     max_tokens: int = Field(default=512, ge=8, description="the model's window; what is longer is cut and counted")
-    query_prompt: str = ""  # set before every query, passage
-    passage_prompt: str = ""
+    query_prompt: str | None = Field(
+        default=None, description="set before every query; not said: of a sentence-transformers encoder the prompt `query`"
+        " that it brings, which its revision or digest covers, of others none; an empty text: none",
+    )  # fmt: skip
+    passage_prompt: str | None = Field(
+        default=None, description="set before every passage; not said: as above, the prompt `document`, `passage` or `corpus`",
+    )  # fmt: skip
     activation: Literal["", "sigmoid"] = Field(default="", description="of a cross-encoder: makes its logit a probability")
     score_space: Space = "cosine"
     trust_remote_code: bool = False
@@ -90,6 +95,14 @@ class ModelEntry(Params):
     def _without_an_empty_digest(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """A packaged or a hub model is named by its revision: its record has no digest."""
         return {k: v for k, v in handler(self).items() if k != "digest" or v}
+
+    @model_validator(mode="before")
+    @classmethod
+    def imply_prompts(cls, value: Any) -> Any:
+        """Where a model cannot bring prompts of its own, not said is none."""
+        if not isinstance(value, dict) or value.get("backend") == "sentence-transformers":
+            return value
+        return {**value, **{k: value.get(k) or "" for k in ("query_prompt", "passage_prompt")}}
 
     @model_validator(mode="before")
     @classmethod

@@ -46,12 +46,12 @@ class LateInteraction:
         asked, of_query = _distinct(queries)
         told, of_passage = _distinct(passages)
         out = np.zeros(len(of_query), np.float32)
-        left = self._encode([self._entry.query_prompt + t for t in asked])
+        left = self._encode([(self._entry.query_prompt or "") + t for t in asked])
         order = np.argsort(of_passage, kind="stable")
         ends = np.searchsorted(of_passage[order], np.arange(0, len(told) + _CHUNK, _CHUNK))
         for chunk, (start, end) in enumerate(zip(ends, ends[1:], strict=False)):
             first = chunk * _CHUNK
-            right = self._encode([self._entry.passage_prompt + t for t in told[first : first + _CHUNK]])
+            right = self._encode([(self._entry.passage_prompt or "") + t for t in told[first : first + _CHUNK]])
             for pair in order[start:end]:
                 q, d = left[of_query[pair]], right[of_passage[pair] - first]
                 with torch.inference_mode():
@@ -100,8 +100,8 @@ class CrossEncoder:
         order = np.argsort([len(q) + len(p) for q, p in zip(queries, passages, strict=True)], kind="stable")
         for start in range(0, len(order), _PAIRS):
             block = order[start : start + _PAIRS]
-            left = [self._entry.query_prompt + queries[i] for i in block]
-            ids, cut = self._tokens(left, [self._entry.passage_prompt + passages[i] for i in block])
+            left = [(self._entry.query_prompt or "") + queries[i] for i in block]
+            ids, cut = self._tokens(left, [(self._entry.passage_prompt or "") + passages[i] for i in block])
             for where, scores in run_rows(ids, self._tokens.pad, self._forward):
                 out[block[where]] = scores
             self.counters["teacher_truncated"] += sum(cut)

@@ -107,6 +107,32 @@ def test_a_fault_of_the_flow_is_one_sentence(name, tmp_path, capsys):
     assert not (tmp_path / "store" / "steps").exists()
 
 
+LAUGHS = "flow: bomb\nsteps:\n  a: {op: read_corpus, with: {a: &a0 [x, x, x, x, x, x, x, x, x]" + "".join(
+    f", b{i}: &a{i + 1} [{', '.join([f'*a{i}'] * 9)}]" for i in range(9)) + "}}\n"  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "words"), [
+    (LAUGHS, "{f}, line 1: not YAML: its aliases (*name) unfold to more than 100,000 values; write fewer"),
+    ("flow: x\nsteps: {a: &x {op: read_corpus, with: {columns: *x}}}\n", "{f}, line 2: not YAML: found unconstructable recursive node"),
+    ("flow: x\nx: &a " + "y" * 2_000_000 + "\ny: [" + "*a, " * 100 + "]\n",
+        "{f}, line 1: not YAML: its aliases (*name) unfold to more than 100,000 values; write fewer"),
+])  # fmt: skip
+def test_aliases_that_unfold_without_end_are_refused(text, words, tmp_path, capsys):
+    path = tmp_path / "flow.yaml"
+    path.write_text(text)
+    assert refused(capsys, tmp_path, "plan", str(path)) == words.replace("{f}", str(path))
+
+
+def test_every_shipped_flow_unfolds_to_far_fewer_values():
+    import yaml
+
+    from flows import config
+
+    files = sorted(config.CONFIGS.glob("*/*.yaml"))
+    assert any("&" in f.read_text() for f in files)
+    assert all(config._unfolded(yaml.compose(f.read_text(), config._Loader), {}) < config.NODES // 20 for f in files)
+
+
 def test_all_faults_are_reported_together(tmp_path, capsys):
     path = tmp_path / "flow.yaml"
     path.write_text(GOOD.replace("from: docs}", "from: doc}").replace("{total: total}", "{}"))

@@ -86,6 +86,34 @@ def test_a_tokenizer_counts_from_the_flows_folder_and_by_its_content(tmp_path):
     assert prints(path, store)["cut"] != before["cut"]
 
 
+@pytest.mark.parametrize("given", ["", ", tokenizer: 'package:tokenizer_of_a_test/t.json'"])
+def test_a_packaged_tokenizer_is_its_bytes(given, tmp_path, monkeypatch):
+    """White space of a tokenizer.json, then another rule in it: the rows of the old one are not taken for the new one's."""
+    from operators import split_passages
+
+    store = Store(str(tmp_path / "s"))
+    (tmp_path / "tokenizer_of_a_test").mkdir()
+    (tmp_path / "tokenizer_of_a_test" / "__init__.py").touch()
+    tokenizer = tmp_path / "tokenizer_of_a_test" / "t.json"
+    shutil.copyfile(place(packaged("encoder").model) / "tokenizer.json", tokenizer)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(split_passages, "_MINILM", "package:tokenizer_of_a_test/t.json")
+    path = project(tmp_path, "p", f"  cut: {{op: split_passages, from: docs, with: {{min_words: 1, max_words: 6, unit: tokens{given}}}}}\n")
+    before = prints(path, store)
+    go(path, store)
+    rows = len(table(path, store, "cut"))
+    said = json.loads(tokenizer.read_text())
+    said["model"]["vocab"] = {k: v for k, v in said["model"]["vocab"].items() if len(k) == 1 or k.startswith(("[", "##"))}
+    tokenizer.write_text(json.dumps(said))
+    assert prints(path, store)["cut"] != before["cut"]
+    go(path, store)
+    assert len(table(path, store, "cut")) > rows, "words are cut into letters now"
+    tokenizer.unlink()
+    if given:
+        with pytest.raises(ValueError, match=r"steps\.cut\.with\.tokenizer: package:tokenizer_of_a_test/t\.json: no such file"):
+            load(path)
+
+
 OPERATOR = '''"""Of a test."""
 from operators.contract import Params, operator, text
 from operators.columns import put
@@ -112,6 +140,31 @@ def test_two_projects_may_call_their_modules_alike(tmp_path):
             cwd=Path(__file__).parents[2], check=True, capture_output=True, text=True)  # fmt: skip
         found.append({row["text"].split()[0] for row in json.loads(shown.stdout)["rows"]})
     assert found == [{"one"}, {"two"}]
+
+
+def test_a_helper_of_a_users_operator_is_its_code(tmp_path):
+    """Wherever it is imported: by a package, by a name, within a function, relative, in a folder above."""
+    store = Store(str(tmp_path / "s"))
+    path = project(tmp_path, "p", '  marked: {op: "my_helped.ops:mark", from: docs}\n')
+    files = {
+        "p/my_helped/__init__.py": "", "p/my_helped/words.py": "from .deep import word\n", "p/my_helped/deep.py": "word = 'a'\n",
+        "p/my_helper_one.py": "import my_helper_two as two\n", "my_helper_two.py": "x = 1\n", "p/my_stranger.py": "x = 1\n",
+        "p/my_space/late.py": "y = 2\n", "p/my_helped/star.py": "z = 1\n",
+    }  # fmt: skip
+    code = OPERATOR.replace("import pyarrow as pa", "import pyarrow as pa, my_helper_one\nfrom my_helped.star import *")
+    files["p/my_helped/ops.py"] = code.replace('"MARK " + v', "word() + v").replace('    """Mark."""', "    from my_space import late") + (
+        "def word():\n    from my_helped import words\n    return words.word\n"
+    )
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    before = prints(path, store)
+    for name, text in files.items():
+        (tmp_path / name).write_text(text + "# changed\n")
+        moved = prints(path, store)["marked"] != before["marked"]
+        assert moved == (name != "p/my_stranger.py"), name
+        (tmp_path / name).write_text(text)
+    assert prints(path, store) == before
 
 
 def test_code_that_moved_without_its_version_is_said(tmp_path, capsys):

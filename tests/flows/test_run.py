@@ -187,6 +187,17 @@ def test_a_larger_corpus_is_cut_into_more_parts(tmp_path, monkeypatch):
     assert counts == {16 << 20: 8, 1_000: -(-(tmp_path / "docs.jsonl").stat().st_size // 1_000)}
 
 
+def test_a_larger_dataset_is_cut_into_more_parts(tmp_path, monkeypatch):
+    import datasets
+
+    from flows import plan as planning
+
+    datasets.Dataset.from_dict({"text": ["some words " * 20] * 100}).save_to_disk(tmp_path / "ds")
+    path = write(tmp_path, "flow: long\nsteps:\n  docs: {op: read_corpus, with: {path: ds, format: datasets}}\n")
+    monkeypatch.setattr(planning, "BUCKET", 1_000)
+    assert 22 <= planning.buckets_for(plan(load(path), Store(str(tmp_path / "s")))) <= 24
+
+
 SHARED = """
 flow: shared
 steps:

@@ -30,7 +30,7 @@ ROW = st.tuples(st.integers(0, 11), st.lists(st.integers(0, 11), max_size=2), st
 
 def compose(rows, p, cut=None):
     table = pa.table({
-        "query_id": content_ids([f"q{i}" for i in range(len(rows))]),
+        "query_id": content_ids([f"q{i}" for i in range(len(rows))]), "query": pa.array([f"q{i}" for i in range(len(rows))], text),
         "positive_ids": pa.array([[IDS[r[0]]] for r in rows], ids),
         "negative_ids": pa.array([[IDS[n] for n in r[1] if PASSAGES[n] != PASSAGES[r[0]]] for r in rows], ids),
         "source": pa.array([f"s{r[2]}" for r in rows], text), "cluster": pa.array([r[3] for r in rows], pa.int32()),
@@ -87,7 +87,8 @@ def test_rows_of_closed_batches_spill_until_what_is_left_out_makes_no_batch(seed
     # one text on half of the rows opens more batches than are kept open, so that half-full ones are closed
     positive = np.random.default_rng(seed).choice([0] * 8 + list(range(1, 9)), 400)
     table = pa.table({
-        "query_id": content_ids([f"q{i}" for i in range(400)]), "positive_ids": pa.array([[IDS[i]] for i in positive], ids),
+        "query_id": content_ids([f"q{i}" for i in range(400)]), "query": pa.array([f"q{i}" for i in range(400)], text),
+        "positive_ids": pa.array([[IDS[i]] for i in positive], ids),
         "source": pa.array(["s"] * 400, text), "cluster": pa.array([0] * 400, pa.int32()),
     }).sort_by("query_id")  # fmt: skip
 
@@ -110,15 +111,31 @@ def test_a_negative_may_serve_two_rows_of_a_batch_and_the_claim_says_so():
     assert list(compose([(0, [], 0, 0), (9, [], 0, 0)], p)[0]) == []  # one text, two titles
     assert list(compose([(0, [], 0, 0), (1, [9], 0, 0)], p)[0]) == []
     said = " ".join(module.__doc__.split())
-    assert "no query and no positive text stands twice" in said
+    assert "no query text (case, white space and instruction aside) and no positive text stands twice" in said
     assert "A negative may serve several rows of a batch" in said
 
 
 def test_a_query_on_two_rows_is_refused():
     one = content_ids(["q"]).to_pylist()
     table = {"query_id": pa.array(one * 2, row_id), "positive_ids": pa.array([[IDS[0]], [IDS[1]]], ids)}
-    strata = {"source": pa.array(["s"] * 2, text), "cluster": pa.array([0, 0], pa.int32())}
+    strata = {"query": pa.array(["q"] * 2, text), "source": pa.array(["s"] * 2, text), "cluster": pa.array([0, 0], pa.int32())}
     fold = compose_batches(ComposeBatches(negatives=False), texts=TEXTS)
     fold.add(pa.table({**table, **strata}), 0)
     with pytest.raises(InputError, match="more than one row; put group_positives"):
         fold.finish()
+
+
+def test_a_question_asked_twice_in_other_words_of_case_or_instruction_is_in_two_batches():
+    asked = [("What melts?", ""), ("what  melts?", ""), ("What melts?", "Retrieve a passage"), ("What rusts?", "")]
+    table = pa.table({
+        "query_id": content_ids(*zip(*asked, strict=True)), "query": pa.array([q for q, _ in asked], text),
+        "positive_ids": pa.array([[IDS[i]] for i in range(4)], ids), "source": pa.array(["s"] * 4, text),
+        "cluster": pa.array([0] * 4, pa.int32()),
+    })  # fmt: skip
+    fold = compose_batches(ComposeBatches(batch_size=4, remainder="short", negatives=False), texts=TEXTS)
+    fold.add(table, 0)
+    found = fold.finish()
+    batch = dict(zip(found.keys.tolist(), found.batch.tolist(), strict=True))
+    *melts, rusts = (batch[k] for k in id_pairs(table["query_id"]).tolist())
+    assert sorted(melts) == [0, 1, 2]
+    assert rusts in melts

