@@ -4,19 +4,16 @@ Strict JSON is taken first, whatever stands around it; what is left is mended by
 An answer is untrusted: its length and its nesting are bounded before anything reads it.
 """
 
-import json
-import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from operators.columns import normalise
+from operators.mended_json import loaded, mended, whole_characters
 
 NO_JSON, NOT_SCHEMA, CUT_OFF = "no JSON in the answer", "answer does not follow the schema", "answer cut off"
 TOO_LONG, TOO_DEEP = "answer too long", "answer nested too deeply"
 LIMIT, DEPTH = 1_000_000, 64  # characters; brackets within brackets. 64 is far below what a stack bears
-LONGEST, MENDED = 100_000, 20_000_000  # characters of a piece that is mended, and × its signs: 20 kB of :"a": took 33 s
-KEPT = 0.9  # share of a piece's letters that must be in what it was mended to
 _MOST = 64  # pieces that are mended
 _UNCLOSED = 8  # brackets of prose that never close: each costs a look at the rest of the answer
 _QUOTES = {'"': '"', "'": "'", "“": "”", "„": "“", "‘": "’", "«": "»", "「": "」", "『": "』", "`": "`", "**": "**", "__": "__"}
@@ -41,13 +38,6 @@ def spoken(answer: str) -> str:
         answer = answer.partition("</think>")[2]
     said = whole_characters(_THOUGHTS.split(answer)[-1]).lstrip("\ufeff").rstrip()
     return said[said[: len(said) - len(said.lstrip())].rfind("\n") + 1 :]  # the first line keeps its indent: lists need it
-
-
-def whole_characters(answer: str) -> str:
-    """The text with half surrogate pairs replaced: they cannot be stored."""
-    if answer.isascii() or not any("\ud800" <= c <= "\udfff" for c in answer):
-        return answer
-    return answer.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def parse_text(answer: str) -> str:
@@ -132,7 +122,7 @@ def parse_json(answer: str, schema: Mapping[str, Any], cut: bool = False) -> Par
     values: list[Any] = []
     for mend in (False,) if cut else (False, True):
         for span in spans[:_MOST] if mend else spans:
-            value, changed = _repaired(span) if mend else _loaded(span, True)
+            value, changed = mended(span) if mend else loaded(span, True)
             if value is not None and fits(value):
                 return value, changed, ""
             if value is not None:
@@ -164,14 +154,14 @@ def _alone(said: str, fits: Callable[[Any], bool]) -> Parsed | None:
     text = parse_text(said)
     if text[:1] in ("{", "[", ""):
         return None
-    value, changed = _loaded(text, True)
+    value, changed = loaded(text, True)
     if value is None and text != "null":
         return None
     if fits(value):
         return value, changed, ""
     if isinstance(value, str) and value[:1] in ("{", "["):
         spans, _ = _spans(value)
-        inner = _loaded(spans[0], True)[0] if spans else None
+        inner = loaded(spans[0], True)[0] if spans else None
         return (inner, True, "") if inner is not None and fits(inner) else (None, False, NOT_SCHEMA)
     return None
 
@@ -231,68 +221,3 @@ def _string_end(text: str, at: int, quote: str) -> int:
         if found[0][0] != "\\" and _AFTER.match(text, found.end()):
             return found.end()
     return -1
-
-
-def _loaded(span: str, strict: bool) -> tuple[Any, bool]:
-    """JSON as the standard has it; not strict, line breaks within strings pass, and NaN is null."""
-    try:
-        return plain(json.loads(span, strict=strict, parse_constant=_no_number if strict else lambda _: None))
-    except (ValueError, RecursionError):  # of a number with thousands of digits, too
-        return None, False
-
-
-def _no_number(name: str) -> Any:
-    raise ValueError(f"{name} is no number of JSON")
-
-
-def _repaired(span: str) -> tuple[Any, bool]:
-    value, _ = _loaded(span, False)
-    if value is None and len(span) <= LONGEST and len(span) * len(_SIGNS.findall(span)) <= MENDED:
-        from json_repair import loads
-
-        try:
-            value = loads(span, skip_json_loads=True)
-            whole = isinstance(value, dict | list) and not _CALL.search(_IGNORED.sub("''", span))
-            value = plain(value)[0] if whole and _letters(value) >= KEPT * _said(span) else None
-        except Exception:  # whatever a guessing parser meets in hostile text, the answer is at fault
-            return None, False
-    return value, True
-
-
-_IGNORED = re.compile(
-    r"""("(?:\\.|[^"\\])*+(?:"|\Z)|'(?:\\.|[^'\\])*+(?:'|\Z))|//[^\n]*|/\*.*?(?:\*/|\Z)|\#[^\n]*""", re.DOTALL
-)  # comments
-_SIGNS = re.compile(r"""["'“”‘’()\[\]{}]""")
-_CALL = re.compile(r"\w\(|\)\s*[.(]")  # code outside of strings: whatever it stands for, it is no value
-
-
-def _said(span: str) -> int:
-    """How many letters and digits a piece holds: a repair that drops words is none."""
-    bare = _IGNORED.sub(lambda m: m[1] or "", span)
-    return len(re.findall(r"\w", re.sub(r"\\(?:u[0-9a-fA-F]{4}|[bfnrt])", " ", bare)))
-
-
-def _letters(value: Any) -> int:
-    if isinstance(value, dict):
-        return sum(_letters(k) + _letters(v) for k, v in value.items())
-    if isinstance(value, list):
-        return sum(map(_letters, value))
-    return len(re.findall(r"\w", value if isinstance(value, str) else str(value)))
-
-
-def plain(value: Any) -> tuple[Any, bool]:
-    """The value with numbers that JSON lacks as null and half characters replaced; whether that changed it."""
-    changed = False
-
-    def walk(node: Any) -> Any:
-        nonlocal changed
-        if isinstance(node, dict):
-            return {walk(k): walk(v) for k, v in node.items()}
-        if isinstance(node, list):
-            return [walk(v) for v in node]
-        new = whole_characters(node) if isinstance(node, str) else node
-        new = None if isinstance(node, float) and not math.isfinite(node) else new
-        changed = changed or new is not node
-        return new
-
-    return walk(value), changed

@@ -13,7 +13,7 @@ import pyarrow as pa
 from pydantic import Field, WithJsonSchema, field_validator, model_validator
 
 from operators import columns
-from operators.answers import CUT_OFF, NOT_SCHEMA, parse_json, parse_line, parse_lines, parse_text, spoken, whole_characters
+from operators.answers import CUT_OFF, NOT_SCHEMA, parse_json, parse_line, parse_lines, parse_text, spoken
 from operators.contract import (
     Columns,
     Example,
@@ -31,6 +31,7 @@ from operators.contract import (
 )
 from operators.engines.llm import LLM, Answer, Request, Sampling
 from operators.generate_queries import cut_at_word
+from operators.mended_json import whole_characters
 from operators.template import ANSWER, Template, asking_faults
 
 _TYPES = {"string": text, "number": score, "integer": score, "boolean": flag}

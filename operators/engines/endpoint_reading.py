@@ -5,9 +5,9 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-from operators.answers import whole_characters
 from operators.engines.http_pool import Failed
 from operators.engines.llm import Answer, Sampling
+from operators.mended_json import whole_characters
 
 Body = dict[str, Any]
 Whose = Literal["again", "key", "unpaid", "moved", "unknown", "schema", "too long", "unsafe", "prompt"]

@@ -154,6 +154,12 @@ def test_lines_come_back_out_of_any_list(lines: list[str], data: Any) -> None:
     assert parse_lines(answer) == lines
 
 
+def test_a_quote_that_closed_a_string_is_no_part_of_it() -> None:
+    schema = {"type": "object", "properties": {"q": {"type": "string"}}}
+    for said, meant in (("{'q': 'it's fine'}", "it's fine"), ("{'q': 'mind the dogs' bed'}", "mind the dogs' bed"), ("{'q': 'plain'}", "plain")):
+        assert parse_json(said, schema)[0] == {"q": meant}
+
+
 def test_a_list_in_brackets_counts_only_where_it_stands_for_itself() -> None:
     assert parse_lines('1. Use ["x"] in code\n2. other task') == ['Use ["x"] in code', "other task"]
     assert parse_lines("Classify ['a'] things\nsecond") == ["Classify ['a'] things", "second"]
