@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,6 +44,7 @@ class Shout(Params):
     reject_ending: str = ""
     kill_on: str = ""  # a text that takes the process down
     kill_flag: str = ""  # only once: the file is made first
+    exit_on: str = ""  # a text at which the operator says sys.exit()
     sleep: float = 0
 
 
@@ -53,6 +55,8 @@ def shout(table: pa.Table, p: Shout) -> pa.Table | Outcome:
         if p.kill_flag:
             Path(p.kill_flag).touch()
         os.kill(os.getpid(), signal.SIGKILL)
+    if p.exit_on and p.exit_on in table["text"].to_pylist():
+        sys.exit(3)
     time.sleep(p.sleep)
     values = table["text"].to_pylist()
     if any("explode" in v for v in values):
