@@ -1,7 +1,9 @@
 """What each shape of operator is made of: units of work, handed to an engine unless they are committed."""
 
+import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -56,13 +58,18 @@ def _label(bucket: int, of: int) -> str:
 
 
 def _source(task: Task, bench: Bench) -> list[dict[str, Any]]:
-    size = len(str(len(task.items)))
-    scans = [
-        work_for(task, bench, "scan", f"x{i:0{size}d}b{bench.buckets}", [item], rows=_about(item))
-        for i, item in enumerate(task.items)
-    ]
+    scans, seen = [], Counter[str]()
+    for item in sorted(task.items, key=lambda i: i["digest"]):  # as the fingerprint, which knows neither folders nor order
+        digest = _short(item["digest"])
+        name = f"x{digest}-{seen[digest]}b{bench.buckets}"  # a record belongs to the content, wherever the next run finds it
+        scans.append(work_for(task, bench, "scan", name, [item], rows=_about(item)))
+        seen[digest] += 1
     found = perform(task, bench, scans)
     return found + _cut(task, bench, found, "gather", bench.buckets)
+
+
+def _short(*said: str) -> str:
+    return hashlib.sha256("\n".join(said).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def _about(item: Mapping[str, str]) -> int:
@@ -134,8 +141,7 @@ def earlier(store: Store, task: Task) -> list[dict[str, Any]]:
 def _group(task: Task, bench: Bench) -> list[dict[str, Any]]:
     parts = parts_of(bench.store, task.inputs)
     cuts = [
-        work_for(task, bench, "exchange", f"x{i:05d}b{bench.buckets}", [p["file"]], rows=p["rows"])
-        for i, p in enumerate(parts)
+        work_for(task, bench, "exchange", f"x{_named(task, p)}b{bench.buckets}", [p["file"]], rows=p["rows"]) for p in parts
     ]
     found = perform(task, bench, cuts)
     of = bench.buckets
@@ -152,12 +158,13 @@ def _build(task: Task, bench: Bench) -> list[dict[str, Any]]:
 
 def _cross(task: Task, bench: Bench) -> list[dict[str, Any]]:
     left = parts_of(bench.store, task.inputs)
-    right = [p["file"] for p in parts_of(bench.store, [task.against or ""])]
-    width = max(1, -(-len(right) * len(left) // 10_000))  # at most some ten thousand items
-    ranges = [right[i : i + max(width, 4)] for i in range(0, len(right), max(width, 4))]
+    right = parts_of(bench.store, [task.against or ""])
+    width = max(4, -(-len(right) * len(left) // 10_000))  # at most some ten thousand items
+    ranges = [right[i : i + width] for i in range(0, len(right), width)]
+    names = [_short(*(p["part"] for p in one)) for one in ranges]
     work = [
-        work_for(task, bench, "cross", f"c{i:05d}-{j:05d}-{len(ranges)}", [p["file"]], rows=p["rows"], against=names)
-        for i, p in enumerate(left) for j, names in enumerate(ranges)
+        work_for(task, bench, "cross", f"c{_named(task, p)}-{name}", [p["file"]], rows=p["rows"], against=[r["file"] for r in one])
+        for p in left for name, one in zip(names, ranges, strict=True)
     ]  # fmt: skip
     found = perform(task, bench, work)
     merges = []
