@@ -5,12 +5,13 @@ import json
 import os
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import closing
 from typing import Any
 
 from cluster.parts import Spans
-from cluster.store import Store
-from cluster.task import RUN, Bench, StepFailed, Task, commits, manifest_of, parts_of
-from cluster.work import Kind, Report, Work
+from cluster.recipes import earlier
+from cluster.task import RUN, Bench, StepFailed, Task, commits, parts_of
+from cluster.work import Kind, Work
 from operators.contract import InputError
 
 
@@ -38,19 +39,19 @@ def perform(task: Task, bench: Bench, work: list[Work]) -> list[dict[str, Any]]:
     todo = [w for w in work if w.name not in done]
     finished = len(work) - len(todo)
     bench.progress(task.name, finished, len(work), None)
-    for report in bench.engine.run(todo, task.op.needs) if todo else ():
-        if report.status != "done":
-            rows = next(w.rows for w in todo if w.name == report.name)
-            text = f"{task.name}: part {report.name} ({rows} rows): {report.message}"
-            raise StepFailed(text) if report.status != "input" else _input(task, report)
-        done[report.name] = report.record
-        finished += 1
-        bench.progress(task.name, finished, len(work), report)
+    if not todo:
+        return [done[w.name] for w in work]
+    with closing(bench.engine.run(todo, task.op.needs)) as reports:
+        for report in reports:
+            if report.status == "input":
+                raise InputError(f"{task.name}: {report.message}")
+            if report.status != "done":
+                rows = next(w.rows for w in todo if w.name == report.name)
+                raise StepFailed(f"{task.name}: part {report.name} ({rows} rows): {report.message}")
+            done[report.name] = report.record
+            finished += 1
+            bench.progress(task.name, finished, len(work), report)
     return [done[w.name] for w in work]
-
-
-def _input(task: Task, report: Report) -> Exception:
-    return InputError(f"{task.name}: {report.message}")
 
 
 def _label(bucket: int, of: int) -> str:
@@ -94,10 +95,10 @@ def _cut(task: Task, bench: Bench, cuts: list[dict[str, Any]], kind: Kind, of: i
 
 
 def _map(task: Task, bench: Bench) -> list[dict[str, Any]]:
-    parts, previous = parts_of(bench.store, task.inputs), Spans(earlier(bench.store, task))
+    parts, previous = parts_of(bench.store, task.inputs), [Spans(parts) for parts in earlier(bench.store, task.recipe)]
     work = []
     for part in parts:
-        old = [f for p in previous.overlapping(part["part"]) for f in (p["file"], p.get("rejects")) if f]
+        old = [[p["file"], p.get("rejects", "")] for one in previous for p in one.overlapping(part["part"])]
         work.append(work_for(task, bench, "map", _named(task, part), [part["file"]], rows=part["rows"], previous=old))
     return perform(task, bench, within_budget(task, bench, work))
 
@@ -131,13 +132,6 @@ def within_budget(task: Task, bench: Bench, work: list[Work]) -> list[Work]:
     return kept
 
 
-def earlier(store: Store, task: Task) -> list[dict[str, Any]]:
-    """The parts of the newest whole set of the same recipe, whose rows need not be made again."""
-    found = store.read_json(f"recipes/{task.recipe}.json")
-    manifest = manifest_of(store, found["home"]) if found else None
-    return manifest["parts"] if manifest else []
-
-
 def _group(task: Task, bench: Bench) -> list[dict[str, Any]]:
     parts = parts_of(bench.store, task.inputs)
     cuts = [
@@ -163,8 +157,8 @@ def _cross(task: Task, bench: Bench) -> list[dict[str, Any]]:
     ranges = [right[i : i + width] for i in range(0, len(right), width)]
     names = [_short(*(p["part"] for p in one)) for one in ranges]
     work = [
-        work_for(task, bench, "cross", f"c{_named(task, p)}-{name}", [p["file"]], rows=p["rows"], against=[r["file"] for r in one])
-        for p in left for name, one in zip(names, ranges, strict=True)
+        work_for(task, bench, "cross", f"c{_named(task, p)}-{n}", [p["file"]], rows=p["rows"], against=[r["file"] for r in one])
+        for p in left for n, one in zip(names, ranges, strict=True)
     ]  # fmt: skip
     found = perform(task, bench, work)
     merges = []

@@ -41,7 +41,7 @@ class Work:
     run: str  # the run that asked; attempts are counted within it
     keep: list[str] | None = None  # columns of the input that pass through
     buckets: int = 1
-    previous: list[str] = field(default_factory=list)  # parts of an earlier set of the same recipe
+    previous: list[list[str]] = field(default_factory=list)  # [rows, rejects] of parts of the same recipe's sets, newest first
     against: list[str] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)  # folders of the user's own operators
     columns: list[str] = field(default_factory=list)  # to read, in this order; empty: as the file has them

@@ -1,16 +1,19 @@
 """A run that stopped goes on from what it committed, whatever has moved or gone in between."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
 from cluster.local_engine import LocalEngine
 from cluster.store import Store
-from cluster.task import Bench
+from cluster.task import Bench, StepFailed
+from flows.config import CONFIGS, ROOT
 from flows.flow import load
 from flows.plan import plan
 from flows.run import run
-from tests.flows.test_run import go, table, write
+from tests.flows.test_run import FLOW, go, table, write
 
 READ = "flow: moved\nsteps:\n  docs: {op: read_corpus, with: {path: in, source: a}}\n"
 
@@ -84,3 +87,85 @@ def test_an_input_that_is_cut_anew_between_two_runs_gives_each_row_once(tmp_path
     go(path, store)
     go(path, fresh)
     assert table(path, store, "made").sort_by("doc_id").equals(table(path, fresh, "made"))
+
+
+class Meanwhile(LocalEngine):
+    """Before the first unit of a kind, something else happens to the store."""
+
+    def __init__(self, kind, what, workers=0):
+        super().__init__(workers)
+        self.kind, self.what = kind, what
+
+    def run(self, work, needs):
+        if work[0].kind == self.kind and (what := self.what):
+            self.what = None
+            what()
+        yield from super().run(work, needs)
+
+
+def meanwhile(path, store, kind, what, workers=0):
+    engine = Meanwhile(kind, what, workers)
+    try:
+        return run(load(path), Bench(store, engine, 4))
+    finally:
+        engine.close()
+
+
+@pytest.mark.parametrize("kind", ["gather", "bucket", "merge"])
+@pytest.mark.parametrize("buckets", [4, 5])
+def test_a_step_that_another_run_finished_first_is_taken_as_it_is(tmp_path, kind, buckets):
+    path, store, fresh = write(tmp_path), Store(str(tmp_path / "s")), Store(str(tmp_path / "fresh"))
+    meanwhile(path, store, kind, lambda: go(path, store, buckets=buckets), workers=2)
+    go(path, fresh)
+    assert table(path, store, "near").equals(table(path, fresh, "near"))
+    assert not list((tmp_path / "s").glob("steps/*/exchange")) and not list((tmp_path / "s").glob("steps/*/partial"))
+
+
+@pytest.mark.parametrize(("kind", "folder"), [("gather", "exchange"), ("bucket", "exchange"), ("merge", "partial")])
+def test_passing_files_that_are_gone_are_made_again(tmp_path, kind, folder):
+    path, store, fresh = write(tmp_path), Store(str(tmp_path / "s")), Store(str(tmp_path / "fresh"))
+
+    def lose():
+        for found in [*(tmp_path / "s").glob(f"steps/*/{folder}/*")]:
+            found.unlink()
+
+    meanwhile(path, store, kind, lose, workers=2)
+    go(path, fresh)
+    assert table(path, store, "near").equals(table(path, fresh, "near"))
+
+
+def test_workers_of_a_step_that_was_given_up_answer_to_no_later_one(tmp_path):
+    """Two sleeping parts are under way when a third fails; the next step's parts have the same names."""
+    path = write(tmp_path, FLOW.replace("times: 2", "exit_on: doc number 5 of words, sleep: 0.3"))
+    store, engine = Store(str(tmp_path / "s")), LocalEngine(3)
+    try:
+        with pytest.raises(StepFailed, match="SystemExit"):
+            run(load(path), Bench(store, engine, 4))
+        assert not any(worker.held for worker in engine.pool)
+        assert run(load(path, ["loud.exit_on=nothing"]), Bench(store, engine, 4)).made == 5
+    finally:
+        engine.close()
+
+
+@pytest.mark.slow
+def test_two_runs_of_one_flow_on_one_store_both_end_with_the_same_bytes(tmp_path):
+    docs = [{"title": f"Title {i}", "text": f"The body of document {i} is some words long, so that it can be a passage that is kept."} for i in range(1000)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(d) + "\n" for d in docs))
+    text = (CONFIGS / "flows" / "structural.yaml").read_text().replace('path: "python-docs:"', "path: a.jsonl")
+    path = write(tmp_path, text.replace("clusters: 10", "clusters: 1"))
+
+    def start(store, sample=()):
+        command = [sys.executable, "-m", "flows", "run", str(path), "--store", str(tmp_path / store), "--buckets", "16", "--json", *sample]
+        return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def bytes_of(process, store):
+        out, err = process.communicate()
+        assert process.returncode == 0, out + err
+        return {p.name: p.read_bytes() for p in (tmp_path / store / json.loads(out)["published"]).iterdir()}
+
+    both = [start("s"), start("s")]
+    one, other = (bytes_of(process, "s") for process in both)
+    assert one == other == bytes_of(start("alone"), "alone")
+    both = [start("s", ("--sample", "200")), start("s", ("--sample", "200"))]
+    one, other = (bytes_of(process, "s") for process in both)
+    assert one == other
