@@ -77,6 +77,10 @@ class Store:
             return []
         return sorted(f.base_name for f in found)
 
+    def size(self, name: str) -> int | None:
+        """The bytes of a file; None where it is missing."""
+        return self.fs.get_file_info(self.path(name)).size  # type: ignore[no-any-return]
+
     def sizes(self, folder: str) -> dict[str, int]:
         """The bytes of every file below ``folder``, by its path from there; none where it is missing."""
         root = self.path(folder)

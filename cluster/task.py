@@ -57,9 +57,11 @@ class Bench:
 
 
 def manifest_of(store: Store, home: str) -> dict[str, Any] | None:
-    """The manifest of a step's folder; None where the step is not whole."""
+    """The manifest of a step's folder; None where the step is not whole, or its manifest was damaged."""
     found = store.read_json(f"{home}/manifest.json")
-    return found if isinstance(found, dict) else None
+    if not isinstance(found, dict) or not found.keys() >= {"parts", "scanned", "rows", "rows_in", "rejected", "schema", "inputs"}:
+        return None
+    return found if all({"part", "file", "rows", "sha256"} <= {*p} for p in (*found["parts"], *found["scanned"])) else None
 
 
 def parts_of(store: Store, homes: Iterable[str]) -> list[dict[str, Any]]:
