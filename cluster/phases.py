@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from contextlib import closing
 from typing import Any
 
+from cluster.journal import Kept
 from cluster.parts import Spans
 from cluster.recipes import earlier
 from cluster.task import RUN, Bench, StepFailed, Task, commits, parts_of
+from cluster.ticker import ticking
 from cluster.work import Kind, Work
 from operators.contract import InputError
 
@@ -41,7 +43,11 @@ def perform(task: Task, bench: Bench, work: list[Work]) -> list[dict[str, Any]]:
     bench.progress(task.name, finished, len(work), None)
     if not todo:
         return [done[w.name] for w in work]
-    with closing(bench.engine.run(todo, task.op.needs)) as reports:
+
+    def tell(kept: Kept) -> None:
+        bench.progress(task.name, finished, len(work), kept)
+
+    with ticking(task, bench, todo, tell), closing(bench.engine.run(todo, task.op.needs)) as reports:
         for report in reports:
             if report.status == "input":
                 raise InputError(f"{task.name}: {report.message}")

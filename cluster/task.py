@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cluster.engine import Engine
+from cluster.journal import Kept
 from cluster.parts import order
 from cluster.store import Store
 from cluster.work import Report
 from operators.contract import Operator, Params
 
-Progress = Callable[[str, int, int, Report | None], None]  # step, done, of, report
+Progress = Callable[[str, int, int, Report | Kept | None], None]  # step, done, of, what is new; may be called by a thread
 RUN = f"{secrets.token_hex(4)}"  # of this process; attempts are counted and named by it
 
 
@@ -54,6 +55,7 @@ class Bench:
     progress: Progress = lambda *_: None
     max_calls: int | None = None
     limited: bool = False  # a step stopped because the budget of calls was spent
+    every: float = 10.0  # seconds between two looks at what an LLM has answered
 
 
 def manifest_of(store: Store, home: str) -> dict[str, Any] | None:

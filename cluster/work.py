@@ -23,6 +23,7 @@ from operators.contract import ContractError, EngineDead, InputError, Operator, 
 from operators.engines.ledger import Ledger
 
 Kind = Literal["scan", "gather", "map", "exchange", "bucket", "fold", "cross", "merge"]
+ASKING: tuple[Kind, ...] = ("map", "bucket")  # kinds of work whose LLM stands behind a ledger
 ATTEMPTS = 3  # times that a part may take its process down before it is named and the step stops
 
 
@@ -121,7 +122,7 @@ class Job:
     def _kept(self, name: str, used: Any) -> Any:
         """An LLM behind its ledger; anything else as it is."""
         said = json.loads(self.work.using[name])
-        if said.get("kind") != "llm" or self.work.kind not in ("map", "bucket"):
+        if said.get("kind") != "llm" or self.work.kind not in ASKING:
             return used
         from operators.engines.models import ModelEntry
 
