@@ -136,13 +136,13 @@ def test_passing_files_that_are_gone_are_made_again(tmp_path, kind, folder):
 
 def test_workers_of_a_step_that_was_given_up_answer_to_no_later_one(tmp_path):
     """Two sleeping parts are under way when a third fails; the next step's parts have the same names."""
-    path = write(tmp_path, FLOW.replace("times: 2", "exit_on: doc number 5 of words, sleep: 0.3"))
+    path = write(tmp_path, FLOW.replace("times: 2", "exit_on: doc number 5 of words, sleep: 9"))
     store, engine = Store(str(tmp_path / "s")), LocalEngine(3)
     try:
         with pytest.raises(StepFailed, match="SystemExit"):
             run(load(path), Bench(store, engine, 4))
         assert not any(worker.held for worker in engine.pool)
-        assert run(load(path, ["loud.exit_on=nothing"]), Bench(store, engine, 4)).made == 5
+        assert run(load(path, ["loud.exit_on=nothing", "loud.sleep=0"]), Bench(store, engine, 4)).made == 5
     finally:
         engine.close()
 

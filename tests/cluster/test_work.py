@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from cluster.local_engine import LocalEngine
+from cluster.local_engine import LocalEngine, Worker
 from cluster.phases import work_for
 from cluster.store import Store
 from cluster.task import RUN, Bench, StepFailed
@@ -35,10 +35,24 @@ def test_a_store_in_which_no_attempt_can_be_written_is_said_and_mended(tmp_path,
 
 
 @pytest.mark.timeout(60)
-def test_an_operator_that_exits_is_an_error_and_not_silence(tmp_path):
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_operator_that_exits_is_an_error_and_not_silence(tmp_path, workers):
     path = write(tmp_path, FLOW.replace("times: 2", "exit_on: doc number 5 of words"))
     with pytest.raises(StepFailed, match=r"loud: part 0000\d-of-00004 .*SystemExit at toy_ops.py:\d+: 3"):
-        go(path, Store(str(tmp_path / "s")), workers=2)
+        go(path, Store(str(tmp_path / "s")), workers=workers)
+
+
+@pytest.mark.timeout(60)
+def test_a_worker_replies_to_work_that_it_cannot_read():
+    worker = Worker()
+    try:
+        worker.held["p"] = None
+        worker.process.stdin.write(b'{"name": "p", "of": "another version"}\n')
+        worker.process.stdin.flush()
+        (report,) = worker.hear()
+        assert (report.name, report.status) == ("p", "error") and "TypeError" in report.message
+    finally:
+        worker.close()
 
 
 def test_a_part_that_took_its_process_down_so_often_is_not_tried_again(tmp_path):
