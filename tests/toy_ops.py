@@ -39,6 +39,21 @@ def count_docs(item: Item, p: Count) -> Iterator[Outcome]:
     yield Outcome(table, seen=len(table))
 
 
+class Lines(Params):
+    path: str
+
+
+def _files(p: Lines) -> list[Item]:
+    return [Item(str(f), f.read_text()) for f in sorted(Path(p.path).rglob("*.txt"))]
+
+
+@operator("source", version="1", key="doc_id", items=_files, writes={"doc_id": row_id, "text": text})
+def read_lines(item: Item, p: Lines) -> Iterator[Outcome]:
+    """A row a line. A file is what it says, wherever it lies and whatever it is called."""
+    said = Path(item.name).read_text().splitlines()
+    yield Outcome(pa.table({"doc_id": content_ids(said), "text": pa.array(said, text)}), seen=len(said))
+
+
 class Shout(Params):
     times: int = 1
     reject_ending: str = ""

@@ -15,7 +15,7 @@ from flows.plan import plan
 from flows.run import run
 from tests.flows.test_run import FLOW, go, table, write
 
-READ = "flow: moved\nsteps:\n  docs: {op: read_corpus, with: {path: in, source: a}}\n"
+READ = 'flow: moved\nsteps:\n  docs: {op: "tests.toy_ops:read_lines", with: {path: in}}\n'
 
 
 class Stopped(Exception):
@@ -42,25 +42,26 @@ def stop(path, store, kind, after, buckets=4, changes=()):
         run(load(path, changes), Bench(store, Stopping(kind, after), buckets))
 
 
+def say(tmp_path, **said):
+    for name, lines in said.items():
+        (tmp_path / "in" / name).mkdir(parents=True)
+        (tmp_path / "in" / name / "x.txt").write_text("\n".join(lines))
+
+
 @pytest.mark.parametrize("after", [1, 2])
-def test_files_that_change_folders_between_two_runs_are_each_read_once(tmp_path, after):
-    said = {name: [{"text": f"{name} says {i}"} for i in range(20)] for name in ("one", "two", "three")}
-    for folder, words in zip("abc", said.values(), strict=True):
-        (tmp_path / "in" / folder).mkdir(parents=True)
-        (tmp_path / "in" / folder / "x.jsonl").write_text("".join(json.dumps(d) + "\n" for d in words))
+def test_files_that_change_places_between_two_runs_are_each_read_once(tmp_path, after):
+    said = {name: [f"{name} says {i}" for i in range(20)] for name in "abc"}
+    say(tmp_path, **said)
     path, store = write(tmp_path, READ), Store(str(tmp_path / "s"))
     stop(path, store, "scan", after)
     for old, new in ("at", "ba", "cb", "tc"):  # a → c, b → a, c → b
         (tmp_path / "in" / old).rename(tmp_path / "in" / new)
     go(path, store)
-    found = table(path, store, "docs")["text"].to_pylist()
-    assert sorted(found) == sorted(d["text"] for words in said.values() for d in words)
+    assert sorted(table(path, store, "docs")["text"].to_pylist()) == sorted(line for lines in said.values() for line in lines)
 
 
 def test_equal_files_are_each_read(tmp_path):
-    for folder in "ab":
-        (tmp_path / "in" / folder).mkdir(parents=True)
-        (tmp_path / "in" / folder / "x.jsonl").write_text('{"text": "the same"}\n')
+    say(tmp_path, a=["the same"], b=["the same"])
     path, store = write(tmp_path, READ), Store(str(tmp_path / "s"))
     stop(path, store, "scan", 1)
     go(path, store)
