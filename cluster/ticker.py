@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from cluster.journal import Growth, Kept, model_home
 from cluster.task import RUN, Bench, Task
 from cluster.work import ASKING, Work
+from operators.engines.models import ModelEntry
 
 
 @contextlib.contextmanager
@@ -35,8 +36,6 @@ def ticking(task: Task, bench: Bench, work: Sequence[Work], tell: Callable[[Kept
 
 
 def _ledgers(task: Task) -> list[str]:
-    from operators.engines.models import ModelEntry
-
     said = [json.loads(ref) for ref in task.using.values()]
     entries = [ModelEntry.model_validate(one) for one in said if one.get("kind") == "llm"]
     return sorted({f"{model_home(entry)}/{task.op.name}" for entry in entries})
