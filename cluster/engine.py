@@ -1,6 +1,6 @@
 """The seam: units of work in, reports out. Above it there is no Ray; below it no operator's meaning."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Protocol
 
 from cluster.work import Report, Work
@@ -12,8 +12,8 @@ SMALL = 2000  # rows; steps below it that load no model run on the driver: a wor
 class Engine(Protocol):
     """Where work is done."""
 
-    def run(self, work: Sequence[Work], needs: Needs) -> Iterator[Report]:
-        """Do all of it, in any order; one report a unit."""
+    def run(self, work: Sequence[Work], needs: Needs) -> Generator[Report, None, None]:
+        """Do all of it, in any order; one report a unit. Closed early, it drops what is under way."""
         ...
 
     def close(self) -> None:

@@ -9,6 +9,8 @@ import hashlib
 import json
 import threading
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -44,6 +46,7 @@ class FileJournal:
         for folder in sorted({part, *_neighbours(store, home, part, attempt.rsplit("-", 1)[0])}):
             for name in store.names(f"{home}/{folder}"):
                 self._read(f"{home}/{folder}/{name}")
+                self._files += folder == part and name.startswith(f"{attempt}-")  # another step's of this run
 
     def _read(self, file: str) -> None:
         for line in self._store.read(file).split(b"\n"):
@@ -91,6 +94,46 @@ class FileJournal:
             if self._append is not None:
                 self._append.close()
                 self._append = None
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a run has kept since a step began, of about how many answers that the step asks for (0: not known)."""
+
+    answers: int
+    tokens_out: int
+    of: int = 0
+
+
+class Growth:
+    """Counts what the attempts of a run keep below some homes from now on; only new bytes are read."""
+
+    def __init__(self, store: Store, homes: Sequence[str], run: str) -> None:
+        self._store, self._homes, self._run = store, homes, run
+        self._seen = self._sizes()
+        self._answers = self._tokens = 0
+
+    def _sizes(self) -> dict[str, int]:
+        found = {f"{home}/{name}": size for home in self._homes for name, size in self._store.sizes(home).items()}
+        return {name: size for name, size in found.items() if name.rsplit("/", 1)[1].startswith(f"{self._run}-")}
+
+    def look(self, of: int = 0) -> Kept:
+        """List the files, read on in those that have grown."""
+        for name, size in self._sizes().items():
+            start = self._seen.get(name, 0)
+            if size > start:
+                *lines, torn = self._store.read(name, start).split(b"\n")
+                self._seen[name] = start + sum(len(line) + 1 for line in lines)
+                self._answers += len(lines)
+                self._tokens += sum(map(_tokens, lines))
+        return Kept(self._answers, self._tokens, of)
+
+
+def _tokens(line: bytes) -> int:
+    try:
+        return int(json.loads(line)["tokens_out"])
+    except (ValueError, KeyError, TypeError):
+        return 0
 
 
 @lru_cache(maxsize=256)

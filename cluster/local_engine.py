@@ -7,7 +7,7 @@ import selectors
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 from cluster.engine import is_small
@@ -65,13 +65,21 @@ class LocalEngine:
         self.size = workers
         self.pool: list[Worker] = []
 
-    def run(self, work: Sequence[Work], needs: Needs) -> Iterator[Report]:
+    def run(self, work: Sequence[Work], needs: Needs) -> Generator[Report, None, None]:
         """Do all of it; a part whose process died is tried again, three times in all."""
         if self.size == 0 or is_small(work):
             yield from map(execute, work)
             return
         while len(self.pool) < min(self.size, len(work)):
             self.pool.append(Worker())
+        try:
+            yield from self._serve(work)
+        finally:
+            for busy in [w for w in self.pool if w.held]:  # the step was given up: nobody waits for their reports
+                busy.close()
+                self.pool.remove(busy)
+
+    def _serve(self, work: Sequence[Work]) -> Generator[Report, None, None]:
         waiting, died = deque(work), dict.fromkeys((w.name for w in work), 0)
         with selectors.DefaultSelector() as selector:
             for worker in self.pool:

@@ -66,14 +66,10 @@ def _known(job: Job, queries: pa.Array) -> tuple[Array, Array]:
     """(keys, scores) of the pairs of these queries in the earlier parts."""
     wanted = ["query", *(TEXTS_OF + c for c in job.op.scored), *job.op.scored.values()]
     keys, scores = [np.empty((0, 2), np.uint64)], [np.empty(0, np.float32)]
-    for name in job.work.previous:
-        if "/rejects/" in name:
+    for name, _ in job.work.previous:
+        table = _told_of(job, name, wanted, queries)
+        if not len(table):
             continue
-        with job.store.parquet(name) as file:
-            if not set(wanted) <= set(file.schema_arrow.names):  # `keep` may have left some out
-                continue
-            table = file.read(columns=wanted)
-        table = table.filter(pc.is_in(table["query"], queries))
         for ids, said in job.op.scored.items():
             offsets, values = flat(table[said])
             told = table["query"].take(pa.array(np.repeat(np.arange(len(table)), np.diff(offsets)))).to_pylist()
@@ -85,6 +81,19 @@ def _known(job: Job, queries: pa.Array) -> tuple[Array, Array]:
     every, told = np.concatenate(keys), np.concatenate(scores)
     order = np.argsort(every[:, 0], kind="stable")
     return every[order], told[order]
+
+
+def _told_of(job: Job, name: str, columns: list[str], queries: pa.Array) -> pa.Table:
+    """The rows of these queries in an earlier part; none where it has been removed, or `keep` left a column out."""
+    try:
+        with job.store.parquet(name) as file:
+            if set(columns) <= set(file.schema_arrow.names):
+                mask = pc.is_in(file.read(columns=["query"])["query"], queries)
+                if pc.any(mask).as_py():
+                    return file.read(columns=columns).select(columns).filter(mask)
+    except FileNotFoundError:
+        pass
+    return pa.table({})
 
 
 def _keys(pairs: Iterable[tuple[str, bytes]]) -> Array:

@@ -1,14 +1,19 @@
 """What each shape of operator is made of: units of work, handed to an engine unless they are committed."""
 
+import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping
+from contextlib import closing
 from typing import Any
 
+from cluster.journal import Kept
 from cluster.parts import Spans
-from cluster.store import Store
-from cluster.task import RUN, Bench, StepFailed, Task, commits, manifest_of, parts_of
-from cluster.work import Kind, Report, Work
+from cluster.recipes import earlier
+from cluster.task import RUN, Bench, StepFailed, Task, commits, parts_of
+from cluster.ticker import ticking
+from cluster.work import Kind, Work
 from operators.contract import InputError
 
 
@@ -36,19 +41,23 @@ def perform(task: Task, bench: Bench, work: list[Work]) -> list[dict[str, Any]]:
     todo = [w for w in work if w.name not in done]
     finished = len(work) - len(todo)
     bench.progress(task.name, finished, len(work), None)
-    for report in bench.engine.run(todo, task.op.needs) if todo else ():
-        if report.status != "done":
-            rows = next(w.rows for w in todo if w.name == report.name)
-            text = f"{task.name}: part {report.name} ({rows} rows): {report.message}"
-            raise StepFailed(text) if report.status != "input" else _input(task, report)
-        done[report.name] = report.record
-        finished += 1
-        bench.progress(task.name, finished, len(work), report)
+    if not todo:
+        return [done[w.name] for w in work]
+
+    def tell(kept: Kept) -> None:
+        bench.progress(task.name, finished, len(work), kept)
+
+    with ticking(task, bench, todo, tell), closing(bench.engine.run(todo, task.op.needs)) as reports:
+        for report in reports:
+            if report.status == "input":
+                raise InputError(f"{task.name}: {report.message}")
+            if report.status != "done":
+                rows = next(w.rows for w in todo if w.name == report.name)
+                raise StepFailed(f"{task.name}: part {report.name} ({rows} rows): {report.message}")
+            done[report.name] = report.record
+            finished += 1
+            bench.progress(task.name, finished, len(work), report)
     return [done[w.name] for w in work]
-
-
-def _input(task: Task, report: Report) -> Exception:
-    return InputError(f"{task.name}: {report.message}")
 
 
 def _label(bucket: int, of: int) -> str:
@@ -56,13 +65,18 @@ def _label(bucket: int, of: int) -> str:
 
 
 def _source(task: Task, bench: Bench) -> list[dict[str, Any]]:
-    size = len(str(len(task.items)))
-    scans = [
-        work_for(task, bench, "scan", f"x{i:0{size}d}b{bench.buckets}", [item], rows=_about(item))
-        for i, item in enumerate(task.items)
-    ]
+    scans, seen = [], Counter[str]()
+    for item in sorted(task.items, key=lambda i: i["digest"]):  # as the fingerprint, which knows neither folders nor order
+        digest = _short(item["digest"])
+        name = f"x{digest}-{seen[digest]}b{bench.buckets}"  # a record belongs to the content, wherever the next run finds it
+        scans.append(work_for(task, bench, "scan", name, [item], rows=_about(item)))
+        seen[digest] += 1
     found = perform(task, bench, scans)
     return found + _cut(task, bench, found, "gather", bench.buckets)
+
+
+def _short(*said: str) -> str:
+    return hashlib.sha256("\n".join(said).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def _about(item: Mapping[str, str]) -> int:
@@ -87,10 +101,10 @@ def _cut(task: Task, bench: Bench, cuts: list[dict[str, Any]], kind: Kind, of: i
 
 
 def _map(task: Task, bench: Bench) -> list[dict[str, Any]]:
-    parts, previous = parts_of(bench.store, task.inputs), Spans(earlier(bench.store, task))
+    parts, previous = parts_of(bench.store, task.inputs), [Spans(parts) for parts in earlier(bench.store, task.recipe)]
     work = []
     for part in parts:
-        old = [f for p in previous.overlapping(part["part"]) for f in (p["file"], p.get("rejects")) if f]
+        old = [[p["file"], p.get("rejects", "")] for one in previous for p in one.overlapping(part["part"])]
         work.append(work_for(task, bench, "map", _named(task, part), [part["file"]], rows=part["rows"], previous=old))
     return perform(task, bench, within_budget(task, bench, work))
 
@@ -124,18 +138,10 @@ def within_budget(task: Task, bench: Bench, work: list[Work]) -> list[Work]:
     return kept
 
 
-def earlier(store: Store, task: Task) -> list[dict[str, Any]]:
-    """The parts of the newest whole set of the same recipe, whose rows need not be made again."""
-    found = store.read_json(f"recipes/{task.recipe}.json")
-    manifest = manifest_of(store, found["home"]) if found else None
-    return manifest["parts"] if manifest else []
-
-
 def _group(task: Task, bench: Bench) -> list[dict[str, Any]]:
     parts = parts_of(bench.store, task.inputs)
     cuts = [
-        work_for(task, bench, "exchange", f"x{i:05d}b{bench.buckets}", [p["file"]], rows=p["rows"])
-        for i, p in enumerate(parts)
+        work_for(task, bench, "exchange", f"x{_named(task, p)}b{bench.buckets}", [p["file"]], rows=p["rows"]) for p in parts
     ]
     found = perform(task, bench, cuts)
     of = bench.buckets
@@ -152,12 +158,13 @@ def _build(task: Task, bench: Bench) -> list[dict[str, Any]]:
 
 def _cross(task: Task, bench: Bench) -> list[dict[str, Any]]:
     left = parts_of(bench.store, task.inputs)
-    right = [p["file"] for p in parts_of(bench.store, [task.against or ""])]
-    width = max(1, -(-len(right) * len(left) // 10_000))  # at most some ten thousand items
-    ranges = [right[i : i + max(width, 4)] for i in range(0, len(right), max(width, 4))]
+    right = parts_of(bench.store, [task.against or ""])
+    width = max(4, -(-len(right) * len(left) // 10_000))  # at most some ten thousand items
+    ranges = [right[i : i + width] for i in range(0, len(right), width)]
+    names = [_short(*(p["part"] for p in one)) for one in ranges]
     work = [
-        work_for(task, bench, "cross", f"c{i:05d}-{j:05d}-{len(ranges)}", [p["file"]], rows=p["rows"], against=names)
-        for i, p in enumerate(left) for j, names in enumerate(ranges)
+        work_for(task, bench, "cross", f"c{_named(task, p)}-{n}", [p["file"]], rows=p["rows"], against=[r["file"] for r in one])
+        for p in left for n, one in zip(names, ranges, strict=True)
     ]  # fmt: skip
     found = perform(task, bench, work)
     merges = []

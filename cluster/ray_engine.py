@@ -8,7 +8,7 @@ import asyncio
 import json
 import logging
 import os
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Generator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,7 @@ class RayEngine:
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         self._started = True
 
-    def run(self, work: Sequence[Work], needs: Needs) -> Iterator[Report]:
+    def run(self, work: Sequence[Work], needs: Needs) -> Generator[Report, None, None]:
         """Do all of it; small steps on the driver, the rest one item a block."""
         if is_small(work):
             yield from map(execute, work)

@@ -1,5 +1,6 @@
 """Run one step: find what is committed, hand the rest to an engine, write the manifest last."""
 
+import contextlib
 import json
 import os
 import platform
@@ -11,8 +12,11 @@ from typing import Any
 from cluster.code import code_of
 from cluster.limits import over_limit
 from cluster.phases import PHASES
+from cluster.recipes import remember
 from cluster.store import Store
 from cluster.task import RUN, Bench, StepFailed, Task, manifest_of
+from cluster.versions import versions
+from operators.contract import InputError
 
 PASSING = ("x", "c")  # names of what exists only until the step is whole
 
@@ -22,8 +26,33 @@ def run_task(task: Task, bench: Bench) -> dict[str, Any]:
     if whole := manifest_of(bench.store, task.home):
         return whole
     started, task = time.time(), replace(task, columns=_columns(task, bench.store))
-    records = PHASES[task.op.shape](task, bench)
+    try:
+        records = PHASES[task.op.shape](task, bench)
+    except (InputError, StepFailed):
+        if whole := manifest_of(bench.store, task.home):  # another run finished it, and removed what was passing
+            _remove_passing(task, bench.store)
+            return whole
+        if not _forget_lost(task, bench.store):
+            raise
+        records = PHASES[task.op.shape](task, bench)
     return finish(task, bench, records, started)
+
+
+def _forget_lost(task: Task, store: Store) -> bool:
+    """Remove the records of passing files that are gone, so that they are made again; whether there was one."""
+    lost = []
+    for name in (n for n in store.names(f"{task.home}/commits") if n.startswith(PASSING)):
+        record = store.read_json(f"{task.home}/commits/{name}")
+        lost += [name] if record is None or not store.exists(record["file"]) else []
+    for name in lost:
+        store.remove(f"{task.home}/commits/{name}")
+    return bool(lost)
+
+
+def _remove_passing(task: Task, store: Store) -> None:
+    for folder in ("exchange", "partial"):
+        with contextlib.suppress(OSError):  # another run writes into it; that run will find the manifest
+            store.remove(f"{task.home}/{folder}")
 
 
 def _columns(task: Task, store: Store) -> list[str]:
@@ -38,7 +67,7 @@ def _columns(task: Task, store: Store) -> list[str]:
 
 
 def finish(task: Task, bench: Bench, records: list[dict[str, Any]], started: float) -> dict[str, Any]:
-    """Check the counts, write provenance, then the manifest, then remove what was passing."""
+    """Check the counts, write provenance, then the manifest unless another run was first, then remove what was passing."""
     made = [r for r in records if not r["part"].startswith(PASSING)]
     entry = [r for r in records if r["part"].startswith("x")] if task.op.shape == "source" else made
     rejected: dict[str, int] = {}
@@ -60,12 +89,14 @@ def finish(task: Task, bench: Bench, records: list[dict[str, Any]], started: flo
         "rejected": dict(sorted(rejected.items())), "parts": [p for p in parts if p["file"]],
         "scanned": [p for p in parts if not p["file"]],
     }  # fmt: skip
-    bench.store.write_json(f"{task.home}/run.json", provenance(task, records, started))
-    bench.store.write_json(f"{task.home}/manifest.json", manifest)
-    if task.op.shape == "map":
-        bench.store.write_json(f"recipes/{task.recipe}.json", {"home": task.home})
-    for folder in ("exchange", "partial"):
-        bench.store.remove(f"{task.home}/{folder}")
+    if whole := manifest_of(bench.store, task.home):
+        manifest = whole
+    else:
+        bench.store.write_json(f"{task.home}/run.json", provenance(task, records, started))
+        bench.store.write_json(f"{task.home}/manifest.json", manifest)
+        if task.op.shape == "map":
+            remember(bench.store, task)
+    _remove_passing(task, bench.store)
     return manifest
 
 
@@ -81,5 +112,5 @@ def provenance(task: Task, records: list[dict[str, Any]], started: float) -> dic
         "work_seconds": round(sum(r.get("seconds", 0) for r in records), 3),
         "counters": total, "reused": sum(r.get("reused", 0) for r in records),
         "params": json.loads(task.params.model_dump_json()), "using": dict(task.using),
-        "code": code_of(task.op),
+        "code": code_of(task.op), "versions": versions(),
     }  # fmt: skip

@@ -4,6 +4,7 @@ A part is written under a name with its attempt, one small record commits it, th
 the winners. So no rename and no lock is needed to be right: a part that nobody committed is litter.
 """
 
+import contextlib
 import errno
 import hashlib
 import io
@@ -76,9 +77,23 @@ class Store:
             return []
         return sorted(f.base_name for f in found)
 
-    def read(self, name: str) -> bytes:
-        """The whole file."""
-        with self.fs.open_input_stream(self.path(name)) as file:
+    def size(self, name: str) -> int | None:
+        """The bytes of a file; None where it is missing."""
+        return self.fs.get_file_info(self.path(name)).size  # type: ignore[no-any-return]
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """The bytes of every file below ``folder``, by its path from there; none where it is missing."""
+        root = self.path(folder)
+        try:
+            found = self.fs.get_file_info(pafs.FileSelector(root, allow_not_found=True, recursive=True))
+        except FileNotFoundError:
+            return {}
+        return {f.path[len(root) + 1 :]: f.size for f in found if f.type == pafs.FileType.File}
+
+    def read(self, name: str, start: int = 0) -> bytes:
+        """The file from the byte ``start`` on."""
+        with self.fs.open_input_file(self.path(name)) as file:
+            file.seek(start)
             return bytes(file.read())
 
     def read_json(self, name: str) -> Any:
@@ -148,10 +163,11 @@ class Store:
     def remove(self, name: str) -> None:
         """Remove a file or a folder; nothing happens where there is none."""
         kind = self.fs.get_file_info(self.path(name)).type
-        if kind == pafs.FileType.Directory:
-            self.fs.delete_dir(self.path(name))
-        elif kind == pafs.FileType.File:
-            self.fs.delete_file(self.path(name))
+        with contextlib.suppress(FileNotFoundError):  # another process was faster
+            if kind == pafs.FileType.Directory:
+                self.fs.delete_dir(self.path(name))
+            elif kind == pafs.FileType.File:
+                self.fs.delete_file(self.path(name))
 
     def save_folder(self, source: Path, name: str) -> dict[str, str]:
         """Copy a local folder's files into the store; returns ``{file: sha256}``."""

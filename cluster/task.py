@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cluster.engine import Engine
+from cluster.journal import Kept
 from cluster.parts import order
 from cluster.store import Store
 from cluster.work import Report
 from operators.contract import Operator, Params
 
-Progress = Callable[[str, int, int, Report | None], None]  # step, done, of, report
+Progress = Callable[[str, int, int, Report | Kept | None], None]  # step, done, of, what is new; may be called by a thread
 RUN = f"{secrets.token_hex(4)}"  # of this process; attempts are counted and named by it
 
 
@@ -54,12 +55,15 @@ class Bench:
     progress: Progress = lambda *_: None
     max_calls: int | None = None
     limited: bool = False  # a step stopped because the budget of calls was spent
+    every: float = 10.0  # seconds between two looks at what an LLM has answered
 
 
 def manifest_of(store: Store, home: str) -> dict[str, Any] | None:
-    """The manifest of a step's folder; None where the step is not whole."""
+    """The manifest of a step's folder; None where the step is not whole, or its manifest was damaged."""
     found = store.read_json(f"{home}/manifest.json")
-    return found if isinstance(found, dict) else None
+    if not isinstance(found, dict) or not found.keys() >= {"parts", "scanned", "rows", "rows_in", "rejected", "schema", "inputs"}:
+        return None
+    return found if all({"part", "file", "rows", "sha256"} <= {*p} for p in (*found["parts"], *found["scanned"])) else None
 
 
 def parts_of(store: Store, homes: Iterable[str]) -> list[dict[str, Any]]:

@@ -23,6 +23,7 @@ from operators.contract import ContractError, EngineDead, InputError, Operator, 
 from operators.engines.ledger import Ledger
 
 Kind = Literal["scan", "gather", "map", "exchange", "bucket", "fold", "cross", "merge"]
+ASKING: tuple[Kind, ...] = ("map", "bucket")  # kinds of work whose LLM stands behind a ledger
 ATTEMPTS = 3  # times that a part may take its process down before it is named and the step stops
 
 
@@ -41,7 +42,7 @@ class Work:
     run: str  # the run that asked; attempts are counted within it
     keep: list[str] | None = None  # columns of the input that pass through
     buckets: int = 1
-    previous: list[str] = field(default_factory=list)  # parts of an earlier set of the same recipe
+    previous: list[list[str]] = field(default_factory=list)  # [rows, rejects] of parts of the same recipe's sets, newest first
     against: list[str] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)  # folders of the user's own operators
     columns: list[str] = field(default_factory=list)  # to read, in this order; empty: as the file has them
@@ -121,7 +122,7 @@ class Job:
     def _kept(self, name: str, used: Any) -> Any:
         """An LLM behind its ledger; anything else as it is."""
         said = json.loads(self.work.using[name])
-        if said.get("kind") != "llm" or self.work.kind not in ("map", "bucket"):
+        if said.get("kind") != "llm" or self.work.kind not in ASKING:
             return used
         from operators.engines.models import ModelEntry
 
@@ -141,7 +142,33 @@ class Job:
 
 
 def execute(work: Work, node: str = "") -> Report:
-    """Do the work in this process and commit it. A dead model engine ends the process."""
+    """Do the work in this process and commit it. Whatever goes wrong is a report; a dead model engine ends the process."""
+    try:
+        return _execute(work, node)
+    except EngineDead:
+        traceback.print_exc()
+        os._exit(70)
+    except InputError as error:
+        return Report(work.name, "input", message=str(error))
+    except ContractError as error:
+        return Report(work.name, "error", message=str(error))
+    except OSError as error:
+        return Report(work.name, "input", message=f"store {work.store}: {reason(error)}")
+    except pa.ArrowInvalid as error:
+        if "overflow" not in str(error):
+            return Report(work.name, "error", message=f"ArrowInvalid: {error}")
+        return Report(work.name, "input", message="a column of this part holds more than 2 GiB of text; run with more --buckets")
+    except (Exception, SystemExit) as error:  # a user's operator may say sys.exit()
+        return unforeseen(work.name, error)
+
+
+def unforeseen(name: str, error: BaseException) -> Report:
+    """The report of an exception that has no sentence of its own."""
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return Report(name, "error", message=f"{type(error).__name__} at {os.path.basename(where.filename)}:{where.lineno}: {error}")
+
+
+def _execute(work: Work, node: str) -> Report:
     from cluster import kinds
 
     store = load_store(work.store)
@@ -155,35 +182,17 @@ def execute(work: Work, node: str = "") -> Report:
         return Report(work.name, "died", message=f"its process died {len(died)} times")
     attempt = f"{work.run}-{len(tried)}"
     store.write_json(f"{folder}/{attempt}.json", {"host": socket.gethostname(), "node": node})
+    started = time.monotonic()
+    job = Job(work, attempt)
+    before = counters(job.used)
     try:
-        started = time.monotonic()
-        job = Job(work, attempt)
-        before = counters(job.used)
-        try:
-            record = kinds.DO[work.kind](job)
-        finally:
-            job.close()
-        spent = {k: v - before.get(k, 0) for k, v in counters(job.used).items()}
-        record |= {"part": work.name, "counters": spent, "seconds": round(time.monotonic() - started, 3)}
-        store.write_json(f"{work.home}/commits/{work.name}.{attempt}.json", record)
-        return Report(work.name, "done", record)
-    except EngineDead:
-        traceback.print_exc()
-        os._exit(70)
-    except InputError as error:
-        return Report(work.name, "input", message=str(error))
-    except ContractError as error:
-        return Report(work.name, "error", message=str(error))
-    except OSError as error:
-        return Report(work.name, "input", message=f"store {store.uri}: {reason(error)}")
-    except pa.ArrowInvalid as error:
-        if "overflow" not in str(error):
-            return Report(work.name, "error", message=f"ArrowInvalid: {error}")
-        return Report(work.name, "input", message="a column of this part holds more than 2 GiB of text; run with more --buckets")
-    except Exception as error:
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        at = f"{os.path.basename(where.filename)}:{where.lineno}"
-        return Report(work.name, "error", message=f"{type(error).__name__} at {at}: {error}")
+        record = kinds.DO[work.kind](job)
+    finally:
+        job.close()
+    spent = {k: v - before.get(k, 0) for k, v in counters(job.used).items()}
+    record |= {"part": work.name, "counters": spent, "seconds": round(time.monotonic() - started, 3)}
+    store.write_json(f"{work.home}/commits/{work.name}.{attempt}.json", record)
+    return Report(work.name, "done", record)
 
 
 def _counts(attempt: Any, node: str) -> bool:

@@ -25,14 +25,17 @@ def main() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    from cluster.work import decode, execute
+    from cluster.work import decode, execute, unforeseen
 
     speaking = threading.Lock()
 
     def do(line: str) -> None:
-        reply = json.dumps(asdict(execute(decode(line)))) + "\n"
+        try:
+            reply = json.dumps(asdict(execute(decode(line))))
+        except BaseException as error:  # without a reply the driver waits for ever
+            reply = json.dumps(asdict(unforeseen(json.loads(line)["name"], error)))
         with speaking:
-            replies.write(reply)
+            replies.write(reply + "\n")
             replies.flush()
 
     with ThreadPoolExecutor(8) as pool:  # the driver sends a second part only where a model wants several

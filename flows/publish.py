@@ -4,7 +4,8 @@ A sample's sets have a folder of their own.
 Equal content publishes nothing new: the folder's name ends in the hash of what it holds.
 """
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -34,14 +35,40 @@ def publish(
     }  # fmt: skip
     digest = fingerprint([s["sha256"] for s in content["shards"]], content["schema"], content["licences"])
     home = home_of(flow, sample)
-    existing = [n for n in store.names(home) if n.endswith(f"-{digest}") and store.exists(f"{home}/{n}/manifest.json")]
-    name = existing[0] if existing else f"{datetime.now(UTC):%Y-%m-%d}-{digest}"
-    if not existing:
-        for shard, part in zip(content["shards"], shards, strict=True):
-            store.write(f"{home}/{name}/{shard['file']}", store.read(part["file"]))
-        store.write(f"{home}/{name}/README.md", card(flow, planned, content).encode())
-        store.write_json(f"{home}/{name}/manifest.json", content)
+    known = [n for n in store.names(home) if n.endswith(f"-{digest}")]
+    files = {shard["file"]: part["file"] for shard, part in zip(content["shards"], shards, strict=True)}
+    for name in known:
+        if _is_whole(store, f"{home}/{name}", files):
+            return f"{home}/{name}"
+    name = known[0] if known else f"{datetime.now(UTC):%Y-%m-%d}-{digest}"  # what was damaged is mended where it lies
+    for shard, part in files.items():
+        store.write(f"{home}/{name}/{shard}", store.read(part))
+    said = card(flow, planned, content).encode()
+    store.write(f"{home}/{name}/README.md", said)
+    content["card"] = {"file": "README.md", "sha256": hashlib.sha256(said).hexdigest()}
+    store.write_json(f"{home}/{name}/manifest.json", content)
     return f"{home}/{name}"
+
+
+def published_manifest(store: Store, home: str) -> dict[str, Any] | None:
+    """The manifest of a published set; None where the set is not whole, or its manifest was damaged."""
+    found = store.read_json(f"{home}/manifest.json")
+    if not isinstance(found, dict) or not found.keys() >= {"flow", "rows", "schema", "funnel", "shards", "lineage"}:
+        return None
+    return found if all({"file", "sha256"} <= {*f} for f in files_of(found)) else None
+
+
+def files_of(published: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The files that a set's manifest names with their checksums; the first sets did not name their card."""
+    return [*published["shards"], *([published["card"]] if "card" in published else [])]
+
+
+def _is_whole(store: Store, home: str, files: Mapping[str, str]) -> bool:
+    """Whether a set has a manifest, a card and every shard in the size of the part that it is a copy of; `verify` reads bytes."""
+    if published_manifest(store, home) is None:
+        return False
+    have = store.sizes(home)
+    return have.get("README.md", 0) > 0 and all(have.get(shard, -1) == store.size(part) for shard, part in files.items())
 
 
 def home_of(flow: Flow, sample: int | None = None) -> str:

@@ -7,7 +7,7 @@ from cluster.journal import model_home
 from cluster.limits import over_limit
 from cluster.run import run_task
 from cluster.store import Store
-from cluster.task import Bench, StepFailed, manifest_of, parts_of
+from cluster.task import RUN, Bench, StepFailed, manifest_of, parts_of
 from flows.faults import FlowError
 from flows.flow import Flow
 from flows.plan import Planned, buckets_for, plan, with_artifacts
@@ -103,7 +103,7 @@ def _sample(store: Store, home: str, planned: list[Planned], size: int) -> None:
     for part in parts_of(store, [home]):
         table = store.read_table(part["file"]).slice(0, left)
         left -= len(table)
-        file = f"{target}/parts/{part['part']}.sample.parquet"
+        file = f"{target}/parts/{part['part']}.{RUN}.parquet"  # another run may read its own by now
         sha, rows = store.write_table(file, [table])
         parts.append({"part": part["part"], "file": file, "sha256": sha, "rows": rows})
     store.write_json(f"{target}/manifest.json", {

@@ -56,7 +56,8 @@ def _run(args: argparse.Namespace, *, latest: bool = True) -> tuple[Ran, Store]:
     flow, engine = flow_of(args), engine_of(args)
     store = Store(args.store)
     try:
-        bench = Bench(store, engine, args.buckets or 0, Progress(), args.max_calls)
+        progress = Progress()
+        bench = Bench(store, engine, args.buckets or 0, progress, args.max_calls, every=max(progress.interval, 2.0))
         return run(flow, bench, args.sample, args.until, latest=latest), store
     finally:
         engine.close()

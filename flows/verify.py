@@ -1,46 +1,68 @@
 """Check what is stored against its checksums. What fails is un-committed, so the next run mends it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from cluster.store import Store
 from cluster.task import manifest_of
 from flows.flow import Flow
-from flows.publish import home_of
+from flows.publish import files_of, home_of, published_manifest
 
 
 def verify(flow: Flow, store: Store, sample: int | None = None) -> list[str]:
     """One sentence for every file of the store's steps and of this flow's, or this sample's, sets that is not as recorded."""
-    faults: list[str] = []
-    for name in store.names("steps"):
-        manifest = manifest_of(store, f"steps/{name}")
-        if manifest is None:
-            continue
-        bad = [p for p in manifest["parts"] if _bad(store, p)]
-        for part in bad:
-            faults.append(f"{part['file']}: its bytes are not those that were committed; the next run makes it again")
-            _uncommit(store, f"steps/{name}", part)
+    homes = [f"steps/{name}" for name in store.names("steps")]
+    sets = [f"{home_of(flow, sample)}/{version}" for version in store.names(home_of(flow, sample))]
+    return [fault for home in homes for fault in _step(store, home)] + [fault for home in sets for fault in _set(store, home)]
+
+
+def _step(store: Store, home: str) -> list[str]:
+    manifest = manifest_of(store, home)
+    if manifest is None:
+        return _unreadable(store, home, "makes")
+    faults = []
+    for part in [*manifest["parts"], *manifest["scanned"]]:
+        bad = _bad(store, _files(part))
+        faults += [f"{file}: its bytes are not those that were committed; the next run makes it again" for file in bad]
         if bad:
-            store.remove(f"steps/{name}/manifest.json")
-    home = home_of(flow, sample)
-    for version in store.names(home):
-        published = store.read_json(f"{home}/{version}/manifest.json")
-        for shard in published["shards"] if published else ():
-            file = f"{home}/{version}/{shard['file']}"
-            if not store.exists(file) or store.digest(file) != shard["sha256"]:
-                faults.append(f"{file}: its bytes are not those that were published; the next run publishes it again")
-                store.remove(f"{home}/{version}/manifest.json")
+            _uncommit(store, home, part)
+    if faults:
+        store.remove(f"{home}/manifest.json")
     return faults
 
 
-def _bad(store: Store, part: dict[str, Any]) -> bool:
-    files = part.get("files")
-    wanted = {f"{part['file']}/{n}": s for n, s in files.items()} if files is not None else {part["file"]: part["sha256"]}
-    if "rejects" in part:
-        wanted[part["rejects"]] = part["rejects_sha256"]
-    return any(not store.exists(f) or store.digest(f) != sha for f, sha in wanted.items())
+def _set(store: Store, home: str) -> list[str]:
+    published = published_manifest(store, home)
+    if published is None:
+        return _unreadable(store, home, "publishes")
+    bad = _bad(store, {f"{home}/{f['file']}": f["sha256"] for f in files_of(published)})
+    if bad:
+        store.remove(f"{home}/manifest.json")
+    return [f"{file}: its bytes are not those that were published; the next run publishes it again" for file in bad]
 
 
-def _uncommit(store: Store, home: str, part: dict[str, Any]) -> None:
+def _unreadable(store: Store, home: str, does: str) -> list[str]:
+    """The fault of a manifest that is there and is none; a step or set without one was never whole."""
+    file = f"{home}/manifest.json"
+    if not store.exists(file):
+        return []
+    store.remove(file)
+    return [f"{file}: it cannot be read as a manifest; the next run {does} it again"]
+
+
+def _files(part: Mapping[str, Any]) -> dict[str, str]:
+    """The files of a part with their checksums. A scan has left its rejects alone."""
+    if "files" in part:
+        return {f"{part['file']}/{name}": sha for name, sha in part["files"].items()}
+    rows = {part["file"]: part["sha256"]} if part["file"] else {}
+    return rows | ({part["rejects"]: part["rejects_sha256"]} if "rejects" in part else {})
+
+
+def _bad(store: Store, wanted: Mapping[str, str]) -> list[str]:
+    return [file for file, sha in wanted.items() if not store.exists(file) or store.digest(file) != sha]
+
+
+def _uncommit(store: Store, home: str, part: Mapping[str, Any]) -> None:
     """Remove the part's records, and those of exchange files that are gone: its bucket needs them again."""
     for name in store.names(f"{home}/commits"):
         record = store.read_json(f"{home}/commits/{name}")

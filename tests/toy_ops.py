@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,11 +39,27 @@ def count_docs(item: Item, p: Count) -> Iterator[Outcome]:
     yield Outcome(table, seen=len(table))
 
 
+class Lines(Params):
+    path: str
+
+
+def _files(p: Lines) -> list[Item]:
+    return [Item(str(f), f.read_text()) for f in sorted(Path(p.path).rglob("*.txt"))]
+
+
+@operator("source", version="1", key="doc_id", items=_files, writes={"doc_id": row_id, "text": text})
+def read_lines(item: Item, p: Lines) -> Iterator[Outcome]:
+    """A row a line. A file is what it says, wherever it lies and whatever it is called."""
+    said = Path(item.name).read_text().splitlines()
+    yield Outcome(pa.table({"doc_id": content_ids(said), "text": pa.array(said, text)}), seen=len(said))
+
+
 class Shout(Params):
     times: int = 1
     reject_ending: str = ""
     kill_on: str = ""  # a text that takes the process down
     kill_flag: str = ""  # only once: the file is made first
+    exit_on: str = ""  # a text at which the operator says sys.exit()
     sleep: float = 0
 
 
@@ -53,6 +70,8 @@ def shout(table: pa.Table, p: Shout) -> pa.Table | Outcome:
         if p.kill_flag:
             Path(p.kill_flag).touch()
         os.kill(os.getpid(), signal.SIGKILL)
+    if p.exit_on and p.exit_on in table["text"].to_pylist():
+        sys.exit(3)
     time.sleep(p.sleep)
     values = table["text"].to_pylist()
     if any("explode" in v for v in values):

@@ -7,14 +7,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from cluster.journal import Kept
 from cluster.local_engine import LocalEngine
 from cluster.ray_engine import RayEngine
 from cluster.store import Store
 from cluster.task import Bench
+from cluster.work import Report
 from flows.cli import main
 from flows.faults import FlowError
 from flows.flow import load
@@ -189,3 +192,26 @@ def test_no_secret_stands_in_any_file_of_a_run(project: Path) -> None:
     files = [f for f in (project / "store").rglob("*") if f.is_file()]
     assert len(files) > 20
     assert not [f for f in files if b"sk-very-secret" in f.read_bytes()]
+
+
+@pytest.mark.parametrize("engine", [lambda: LocalEngine(0), lambda: LocalEngine(2), lambda: RayEngine(1)], ids=["driver", "workers", "ray"])
+def test_a_long_part_says_how_many_answers_it_has_kept(project: Path, engine: Callable[[], LocalEngine | RayEngine]) -> None:
+    heard: list[Kept] = []
+
+    def hear(step: str, done: int, of: int, news: Report | Kept | None) -> None:
+        if isinstance(news, Kept):
+            assert (step, of) == ("queries", 1)
+            heard.append(news)
+
+    with OpenAIServer(latency=0.2) as server:
+        serve(project, server.url, "concurrency: 8")
+        working = engine()
+        try:
+            run(load(project / "flow.yaml"), Bench(Store(str(project / "store")), working, 1, hear, every=0.2))
+        finally:
+            working.close()
+    counts = [k.answers for k in heard]
+    assert counts == sorted(counts) and 0 < counts[-1] <= 240
+    assert len(set(counts)) > 3
+    assert {k.of for k in heard} == {240}
+    assert all(k.tokens_out > 0 for k in heard if k.answers)

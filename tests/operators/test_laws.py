@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from flows.lookup import shipped_operators
+from operators.columns import buckets
 from operators.contract import ROW, Outcome, apply, check_columns, numbered
 
 ALL = shipped_operators()
@@ -98,6 +99,46 @@ def test_the_order_of_rows_changes_no_row_of_a_map(name, examples):
         assert one.equals(other)
 
 
+def sorted_by_key(op, params, table):
+    """As the engine hands a bucket to a group: by key, then as the rows came."""
+    return numbered(numbered(table).sort_by([(op.key_of(params), "ascending"), (ROW, "ascending")])).combine_chunks()
+
+
+def grouped(name, e, tables):
+    """Rows and rejects of a group over these buckets, in one order, without the places of rows."""
+    op = op_of(name)
+    outcomes = [apply(op, sorted_by_key(op, e.params, table), e.params, **e.used) for table in tables]
+    rows = [row for o in outcomes for row in hidden_free(o.table).to_pylist()]
+    return sorted(map(repr, rows)), sorted(repr(row) for o in outcomes for row in hidden_free(o.rejects).to_pylist())
+
+
+@pytest.mark.parametrize("name", named("group"))
+def test_the_order_of_rows_changes_no_row_of_a_group(name, examples):
+    e = examples(name)
+    whole = grouped(name, e, [e.table])
+    for seed in range(5):
+        turned = e.table.take(pa.array(np.random.default_rng(seed).permutation(len(e.table))))
+        assert grouped(name, e, [turned]) == whole
+
+
+@pytest.mark.parametrize("name", named("group"))
+def test_no_cut_between_keys_changes_a_group(name, examples):
+    e, op = examples(name), op_of(name)
+    key, whole = e.table[op.key_of(e.params)], grouped(name, e, [e.table])
+    for size in (1, 2, 32):
+        where = buckets(key, 64 // size) if op.width is None else key.to_numpy() // size
+        cut = [e.table.filter(pa.array(where == bucket)) for bucket in np.unique(where)]
+        assert grouped(name, e, cut) == whole
+
+
+def stored(path):
+    """A file of an artifact: its bytes, or of an Arrow file, whose bytes tell how it was written, each batch's rows."""
+    if path.suffix != ".arrow":
+        return path.read_bytes()
+    file = pa.ipc.open_file(path)
+    return file.schema, [file.get_batch(i).to_pylist() for i in range(file.num_record_batches)]
+
+
 @pytest.mark.parametrize("name", named("build"))
 def test_a_build_of_two_parts_is_the_merge_of_their_builds(name, examples, tmp_path):
     e, op = examples(name), op_of(name)
@@ -113,7 +154,7 @@ def test_a_build_of_two_parts_is_the_merge_of_their_builds(name, examples, tmp_p
             first.merge(fold)
         folder.mkdir()
         first.finish().save(folder)
-        return {p.name: p.read_bytes() for p in folder.iterdir() if p.suffix != ".arrow"}
+        return {p.name: stored(p) for p in folder.iterdir()}
 
     def start():
         return op(e.params, **e.used)

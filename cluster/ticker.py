@@ -1,0 +1,41 @@
+"""Says, while a step that asks an LLM runs, what it has kept so far: a part may be under way for an hour."""
+
+import contextlib
+import json
+import threading
+from collections.abc import Callable, Iterator, Sequence
+
+from cluster.journal import Growth, Kept, model_home
+from cluster.task import RUN, Bench, Task
+from cluster.work import ASKING, Work
+from operators.engines.models import ModelEntry
+
+
+@contextlib.contextmanager
+def ticking(task: Task, bench: Bench, work: Sequence[Work], tell: Callable[[Kept], None]) -> Iterator[None]:
+    """Tell every ``bench.every`` seconds what the ledgers have grown by; nothing of a step without an LLM."""
+    homes = _ledgers(task) if work[0].kind in ASKING else []
+    if not homes:
+        yield
+        return
+    growth, over = Growth(bench.store, homes, RUN), threading.Event()
+    asked = sum(w.rows for w in work) * task.op.calls(task.params) if task.op.calls else 0
+
+    def tick() -> None:
+        while not over.wait(bench.every):
+            with contextlib.suppress(OSError):  # a store that does not answer now will be heard of by a part
+                tell(growth.look(asked))
+
+    ticker = threading.Thread(target=tick, name="ticker", daemon=True)
+    ticker.start()
+    try:
+        yield
+    finally:
+        over.set()
+        ticker.join()
+
+
+def _ledgers(task: Task) -> list[str]:
+    said = [json.loads(ref) for ref in task.using.values()]
+    entries = [ModelEntry.model_validate(one) for one in said if one.get("kind") == "llm"]
+    return sorted({f"{model_home(entry)}/{task.op.name}" for entry in entries})
