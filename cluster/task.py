@@ -55,6 +55,7 @@ class Bench:
     progress: Progress = lambda *_: None
     max_calls: int | None = None
     limited: bool = False  # a step stopped because the budget of calls was spent
+    funnel: list[dict[str, Any]] = field(default_factory=list)  # a record a step, as far as the run has come
     every: float = 10.0  # seconds between two looks at what an LLM has answered
 
 

@@ -23,6 +23,7 @@ def main() -> None:
     """Serve work until standard input ends."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to all; the driver ends its workers
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     from cluster.work import decode, execute, unforeseen

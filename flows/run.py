@@ -7,7 +7,7 @@ from cluster.journal import model_home
 from cluster.limits import over_limit
 from cluster.run import run_task
 from cluster.store import Store
-from cluster.task import RUN, Bench, StepFailed, manifest_of, parts_of
+from cluster.task import RUN, Bench, StepFailed, Task, manifest_of, parts_of
 from flows.faults import FlowError
 from flows.flow import Flow
 from flows.plan import Planned, buckets_for, plan, with_artifacts
@@ -32,10 +32,11 @@ def run(flow: Flow, bench: Bench, sample: int | None = None, until: str | None =
     planned = plan(flow, bench.store, sample)
     _check_endpoints(flow, planned, bench.store, until)
     bench.buckets = bench.buckets or buckets_for(planned)
-    funnel, made, published = [], 0, None
+    funnel: list[dict[str, Any]] = []
+    bench.funnel, made, published = funnel, 0, None
     for p in planned:
         task = with_artifacts(p.task, bench.store)
-        manifest = p.stored or run_task(task, bench)
+        manifest = p.stored or _made(task, bench)
         if p.stored and (fault := over_limit(task.name, manifest["rows_in"], manifest["rejected"], task.max_rejected)):
             raise StepFailed(fault)  # the limit is no part of the recipe: it may be another one by now
         made += p.stored is None
@@ -43,7 +44,7 @@ def run(flow: Flow, bench: Bench, sample: int | None = None, until: str | None =
             raise InputError(f"{flow.path}: steps.{p.step.name}: {_empty(manifest)}")
         if p.step.op.shape == "source" and sample and p is planned[0]:
             _sample(bench.store, task.home, planned, sample)
-        funnel.append(_record(bench.store, p, manifest))
+        funnel.append({**_record(bench.store, p, manifest), **({"sample": sample} if sample and p is planned[0] else {})})
         if p.step.op.publishes and manifest["rows"]:
             published = publish(flow, planned, manifest, bench.store, funnel, sample)
             if latest:
@@ -53,6 +54,21 @@ def run(flow: Flow, bench: Bench, sample: int | None = None, until: str | None =
         if p.step.name == until:
             break
     return Ran(funnel, published, made)
+
+
+def _made(task: Task, bench: Bench) -> dict[str, Any]:
+    """The step, run. Where it refuses to work without rows, what took them is at fault."""
+    try:
+        return run_task(task, bench)
+    except InputError as error:
+        if not task.inputs or any(m["rows"] for home in task.inputs if (m := manifest_of(bench.store, home))):
+            raise
+        took = next((f for f in bench.funnel if f["rows_in"] and not f["rows_out"] and f["rejected"]), None)
+        if took is None:
+            raise
+        most = max(took["rejected"], key=took["rejected"].get)
+        said = f"no row came this far: {took['step']} let none of its {took['rows_in']} through, most as {most!r}"
+        raise InputError(f"{task.name}: {said}; look with `pithead show FLOW {took['step']} --rejects`") from error
 
 
 def _check_endpoints(flow: Flow, planned: list[Planned], store: Store, until: str | None) -> None:
@@ -88,7 +104,7 @@ def _record(store: Store, p: Planned, manifest: dict[str, Any]) -> dict[str, Any
         "step": p.step.name, "operator": p.step.op.name, "home": p.task.home, "rows_in": manifest["rows_in"],
         "rows_out": manifest["rows"], "rejected": manifest["rejected"], "stored": p.stored is not None,
         "seconds": provenance.get("seconds", 0.0), "reused": provenance.get("reused", 0),
-        "counters": provenance.get("counters", {}),
+        "counters": provenance.get("counters", {}), **({"absent": True} if p.step.absent else {}),
     }  # fmt: skip
 
 

@@ -26,7 +26,8 @@ def funnel(records: Sequence[dict[str, Any]]) -> str:
     lines = [f"{'step':<16}{'in':>9}{'out':>9}{'rejected':>10}{'seconds':>9}  why"]
     for r in records:
         lost = sum(r["rejected"].values())
-        why = reasons(r["rejected"]) or ("no path was given" if r.get("absent") else "")
+        notes = ["no path was given"] if r.get("absent") else [f"{r['sample']} of them are the sample"] if "sample" in r else []
+        why = "; ".join([*filter(None, [reasons(r["rejected"])]), *notes])
         spent = "stored" if r["stored"] else f"{r['seconds']:.1f}"
         lines.append(f"{r['step']:<16}{r['rows_in']:>9}{r['rows_out']:>9}{lost:>10}{spent:>9}  {why}")
     return "\n".join(lines)

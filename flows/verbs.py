@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cluster.engine import Engine
 from cluster.store import Store
-from cluster.task import Bench
+from cluster.task import Bench, StepFailed
 from flows import show
 from flows.cli import emit
 from flows.config import find_flow
@@ -55,10 +55,14 @@ def check_numbers(args: argparse.Namespace) -> None:
 def _run(args: argparse.Namespace, *, latest: bool = True) -> tuple[Ran, Store]:
     flow, engine = flow_of(args), engine_of(args)
     store = Store(args.store)
+    progress = Progress()
+    bench = Bench(store, engine, args.buckets or 0, progress, args.max_calls, every=max(progress.interval, 2.0))
     try:
-        progress = Progress()
-        bench = Bench(store, engine, args.buckets or 0, progress, args.max_calls, every=max(progress.interval, 2.0))
         return run(flow, bench, args.sample, args.until, latest=latest), store
+    except (StepFailed, InputError):
+        if bench.funnel and not args.json:
+            print(show.funnel(bench.funnel))
+        raise
     finally:
         engine.close()
 

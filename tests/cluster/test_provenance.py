@@ -5,8 +5,8 @@ import subprocess
 
 import pytest
 
-from cluster.versions import ROOT, versions
 from cluster.store import Store
+from cluster.versions import ROOT, versions
 from tests.flows.test_run import go, write
 
 

@@ -53,6 +53,14 @@ FILES = {
 }  # fmt: skip
 
 
+def test_where_no_row_came_this_far_the_step_that_took_them_is_named_and_the_funnel_is_shown(tmp_path, capsys):
+    jsonl(tmp_path / "c.jsonl", [{"headline": "A headline", "text": f"Text number {i} has no title, whatever its headline says."} for i in range(3)])
+    assert main(["run", "structural", "--set", f"corpus.path={tmp_path}/c.jsonl", "--store", str(tmp_path / "s"), "--workers", "0"]) == 2
+    out, said = capsys.readouterr()
+    assert said.strip().startswith("centroids: no row came this far: pairs let none of its 3 through, most as 'no title; no heading'; look")
+    assert "pairs                   3        0         3" in out
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_a_fault_of_a_file_is_one_sentence(name, tmp_path, capsys):
     file, write, more, sentence = FILES[name]
@@ -114,7 +122,8 @@ def test_more_clusters_than_rows_is_refused(tmp_path, capsys):
 
 def test_a_corpus_of_one_document_publishes_nothing_and_says_where_its_row_went(tmp_path, capsys):
     assert mining(tmp_path, [{"query": "what melts", "positive": "Ice melts."}], "negatives.max_rejected=1", "centroids.clusters=1") == 2
-    assert capsys.readouterr().err.strip() == "centroids: fit_clusters: clusters is 1, but there are 0 rows; set clusters lower"
+    said = "centroids: no row came this far: negatives let none of its 1 through, most as 'no negative left'; look with"
+    assert capsys.readouterr().err.strip() == f"{said} `pithead show FLOW negatives --rejects`"
 
 
 def test_fewer_documents_than_top_k_is_no_fault(tmp_path):

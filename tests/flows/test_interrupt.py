@@ -1,0 +1,32 @@
+"""Ctrl-C: one sentence, exit status 3, and the same command goes on."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+FLOW = """
+flow: toy
+steps:
+  docs: {op: "tests.toy_ops:count_docs", with: {path: none, rows: 9000}}
+  loud: {op: "tests.toy_ops:shout", from: docs, with: {sleep: 1}}
+"""
+
+
+def test_ctrl_c_ends_driver_and_workers_in_one_sentence_and_the_next_run_goes_on(tmp_path):
+    (tmp_path / "flow.yaml").write_text(FLOW)
+    command = [sys.executable, "-m", "flows", "run", str(tmp_path / "flow.yaml"), "--store", str(tmp_path / "s"), "--workers", "2"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    while not list((tmp_path / "s" / "steps").glob("shout-*/commits/*")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the driver and to its workers
+    _, said = process.communicate()
+    assert process.returncode == 3
+    assert said.splitlines()[-1] == "interrupted; the same command goes on from here"
+    assert "Traceback" not in said
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
