@@ -23,7 +23,7 @@ from operators.engines.models import ModelEntry
 CPU_CACHE = 2 << 30  # bytes of keys and values; vLLM's own default on a CPU is nine tenths of the memory
 _OF_THE_ENTRY = (  # what decides the answers is in the entry's own keys, so that it is in every recipe
     "model", "revision", "dtype", "max_model_len", "trust_remote_code", "tensor_parallel_size", "tokenizer",
-    "tokenizer_revision", "code_revision", "hf_overrides", "quantization", "seed",
+    "tokenizer_revision", "code_revision", "seed",
 )  # fmt: skip
 _ENVIRONMENT = {
     "VLLM_LOGGING_STREAM": "ext://sys.stderr", "VLLM_LOGGING_LEVEL": "WARNING", "VLLM_NO_USAGE_STATS": "1",

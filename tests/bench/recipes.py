@@ -32,7 +32,7 @@ RECIPES = [
 SIZES = {
     "e5_mistral": ["seeds.rows={n12}", "sentences.rows={n6}"], "e5_nl": ["seeds.rows={n12}"], "nv_embed": ["seeds.rows={n24}"],
     "kalm_personas": [f"seeds_{k}.rows={{n12}}" for k in ("short_long", "long_short", "short_short")], "nemotron_mix": ["seeds.rows={n4}"],
-    "verbalise": ["chosen.share={share}"],
+    "verbalise": ["chosen.share={share}"], "long_documents": ["long.min_words=100", "chosen.share=1"],  # 100 of the bench's corpus
 }  # fmt: skip
 BOOKKEEPING = {"not in the sample", "in another split", "merged into its query", "gathered into its query"}
 LLM_STEPS = ("ask_llm", "generate_queries")
