@@ -66,7 +66,7 @@ class Peak(threading.Thread):
     def run(self) -> None:
         while not self.over:
             self.samples.append((time.time(), _anonymous(self.pid), sum(map(_anonymous, _children(self.pid)))))
-            time.sleep(0.1)
+            time.sleep(0.25)
 
     @property
     def mib(self) -> int:
