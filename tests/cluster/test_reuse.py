@@ -96,3 +96,11 @@ steps:
     corpus(tmp_path, [f"document {i}" for i in range(10)])
     with pytest.raises(StepFailed, match="fill_texts: a row came out more than once, declared the same"):
         go(path, store, 0, 1)
+
+
+def test_a_map_that_reads_nothing_keeps_all_its_rows(tmp_path):
+    steps = FLOW.split("  loud:")[0] + '  marked: {op: "tests.toy_ops:stamp", from: docs}\n'
+    path, store = write(tmp_path, steps), Store(str(tmp_path / "s"))
+    assert go(path, store).funnel[-1]["rows_out"] == 200
+    assert go(path, store, changes=["docs.rows=203"]).funnel[-1]["rows_out"] == 203
+    assert table(path, store, "marked", ["docs.rows=203"])["stamp"].to_pylist() == ["seen"] * 203
