@@ -120,7 +120,7 @@ def test_it_answers_in_a_ray_actor_that_says_it_has_more_cores_than_there_are(en
     ray.init(num_cpus=cores, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": environment})
     try:
         host = ray.remote(num_cpus=cores)(Host).remote(entry)
-        texts, engines = ray.get(host.ask.remote(), timeout=240)
+        texts, engines = ray.get(host.ask.remote(), timeout=500)
         assert sum(t.strip().startswith(str(n + 2)) for n, t in enumerate(texts)) >= 15
         processes = engines + [q for p in engines for q in below(p)]
         assert len(processes) >= 2
