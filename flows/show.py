@@ -145,9 +145,9 @@ def walk(steps: Sequence[Planned], store: Store, name: str, wanted: str) -> list
         if planned.step.op.shape == "build" or manifest_of(store, planned.task.home) is None:
             continue
         found = [_matching(store, part["file"], list(seek)) for part in parts_of(store, [planned.task.home]) if part["rows"]]
+        asked = prompts_of(planned.step)
         for row in [r for table in found for r in table.to_pylist()][:TRAIL]:
             shown = {k: plain(v) for k, v in row.items() if not k.startswith("_")}
-            asked = prompts_of(planned.step)
             told = asked.get(row.get("query_type", ""), asked.get("", ""))
             trail.append({"step": planned.step.name, **shown, **({"prompt": told} if told else {})})
             if any(row.get(k) in seek for k in _OWN):  # a row that only lists the id says nothing of where it comes from

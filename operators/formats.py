@@ -10,9 +10,8 @@ import hashlib
 import io
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +104,6 @@ def file_items(path: str, given: str) -> list[Item]:
     return [Item(str(f), f"{label(str(f), path)}:{digest_of(f)}", f.stat().st_size) for f in files_of(path, given)]
 
 
-@lru_cache(maxsize=1024)  # asked for every record
 def label(file: str, path: str) -> str:
     """A file's name below ``path``, the folder or glob that found it: two folders may each hold an index.md."""
     root = Path(path)
@@ -114,9 +112,10 @@ def label(file: str, path: str) -> str:
     return Path(file).relative_to(root).as_posix() if root.is_dir() else Path(file).name
 
 
-def record_name(file: str, path: str, number: int, given: str) -> str:
-    """What a record without an id of its own is called: its file, and its number where a file holds many."""
-    return label(file, path) + ("" if kind_of(Path(file), given) == "text" else f":{number}")
+def record_names(file: str, path: str, given: str) -> Callable[[int], str]:
+    """Number → what a record without an id of its own is called: its file, and its number where a file holds many."""
+    said, alone = label(file, path), kind_of(Path(file), given) == "text"
+    return lambda number: said if alone else f"{said}:{number}"
 
 
 def read(path: Path, given: str) -> Iterator[Batch]:

@@ -1,7 +1,7 @@
 """Read a corpus: files of most kinds, BEIR folders, Hugging Face datasets, Python's own docstrings."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -76,10 +76,12 @@ def batches_of(item: Item, p: Any, name: str) -> Iterator[formats.Batch]:
     return dataset_batches(item, p) if kind == "datasets" else formats.read(Path(item.name), kind)
 
 
-def name_of(item: Item, p: Any, name: str, number: int) -> str:
-    """What a record without an id of its own is called."""
+def names_of(item: Item, p: Any, name: str) -> Callable[[int], str]:
+    """Number → what a record without an id of its own is called. Looks at the disk: ask once for many records."""
     path, kind = place(p, name)
-    return f"{Path(item.name).name}:{number}" if kind == "datasets" else formats.record_name(item.name, path, number, kind)
+    if kind == "datasets":
+        return lambda number: f"{Path(item.name).name}:{number}"
+    return formats.record_names(item.name, path, kind)
 
 
 def check_file(p: Any, name: str, wanted: Mapping[str, Sequence[str]]) -> list[str]:
@@ -128,6 +130,7 @@ def read_corpus(item: Item, p: ReadCorpus) -> Iterator[Outcome]:
 
 def _outcome(p: ReadCorpus, batch: formats.Batch, names: Mapping[str, str | None], item: Item) -> Outcome:
     count = len(batch.numbers)
+    unnamed = (lambda number: f"{item.name}:{number}") if p.path == PYTHON_DOCS else names_of(item, p, "corpus")
     bad = list(batch.bad)
     kept: list[tuple[str, str, str, str]] = []
     values = zip(*(rows.column(batch.columns, names[c], count) for c in ("id", "title", "text", "lang")), strict=True)
@@ -139,8 +142,7 @@ def _outcome(p: ReadCorpus, batch: formats.Batch, names: Mapping[str, str | None
         if fault:
             bad.append((number, *fault))
         else:
-            name = rows.as_id(own) or name_of(item, p, "corpus", number)
-            kept.append((name, title or "", body, rows.as_id(lang) or p.lang))
+            kept.append((rows.as_id(own) or unnamed(number), title or "", body, rows.as_id(lang) or p.lang))
     ids, titles, texts, langs = (list(c) for c in zip(*kept, strict=True)) if kept else ([], [], [], [])
     columns = [content_ids(titles, texts), [source_of(p)] * len(ids), ids, titles, texts, langs, [p.licence] * len(ids)]
     table = pa.table([pa.array(c, t) for c, t in zip(columns, WRITES.values(), strict=True)], names=list(WRITES))

@@ -1,7 +1,7 @@
 """Read pairs that exist already: a query and one or several positives a record."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,7 +10,7 @@ import pyarrow as pa
 from operators import formats, rows
 from operators.columns import content_ids
 from operators.contract import Item, Outcome, Params, ids, operator, row_id, text
-from operators.read_corpus import batches_of, check_file, items_of, name_of, source_of
+from operators.read_corpus import batches_of, check_file, items_of, names_of, source_of
 
 USUAL = {
     "query": ("query", "anchor", "question", "sentence1"),
@@ -50,16 +50,16 @@ def read_pairs(item: Item, p: ReadPairs) -> Iterator[Outcome]:
     """One row a (query, positive); a record with a list of positives makes several."""
     batches = rows.named(batches_of(item, p, "pairs"), USUAL, p.columns, ("query", "positive"), item.name)
     for batch, names in batches:
-        count, bad, kept = len(batch.numbers), list(batch.bad), []
+        count, bad, kept, unnamed = len(batch.numbers), list(batch.bad), [], names_of(item, p, "pairs")
         columns = [rows.column(batch.columns, names[c], count) for c in ("query", "positive", "title", "instruction", "id")]
         for number, record in zip(batch.numbers, zip(*columns, strict=True), strict=True):
-            found, faults = _pairs(p, number, record, item)
+            found, faults = _pairs(p, number, record, unnamed)
             kept += found
             bad += faults
         yield Outcome(_table(p, kept), rows.bad_table(bad), seen=len(kept) + len(bad))
 
 
-def _pairs(p: ReadPairs, number: int, record: Any, item: Item) -> tuple[list[Any], list[formats.Bad]]:
+def _pairs(p: ReadPairs, number: int, record: Any, unnamed: Callable[[int], str]) -> tuple[list[Any], list[formats.Bad]]:
     query, positives, title, instruction, own = record
     faults: list[formats.Bad] = []
     found = []
@@ -74,7 +74,7 @@ def _pairs(p: ReadPairs, number: int, record: Any, item: Item) -> tuple[list[Any
         if fault:
             faults.append((number, *fault))
         else:
-            name = rows.as_id(own) or name_of(item, p, "pairs", number)
+            name = rows.as_id(own) or unnamed(number)
             found.append((query, rows.as_id(instruction) or p.instruction, name, rows.as_id(title), positive))
     return found, faults or ([] if found else [(number, "no positive", str(query)[:200])])
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 from operators import rows
 from operators.columns import content_ids
 from operators.contract import Item, Outcome, Params, operator, row_id, text
-from operators.read_corpus import batches_of, check_file, items_of, name_of, source_of
+from operators.read_corpus import batches_of, check_file, items_of, names_of, source_of
 
 USUAL = {"id": ("_id", "id", "qid", "query_id", "source_id"), "query": ("query", "text", "question", "title"), "lang": ("lang",)}
 
@@ -45,7 +45,7 @@ def _check(p: ReadQueries, using: Mapping[str, Any]) -> list[str]:
 def read_queries(item: Item, p: ReadQueries) -> Iterator[Outcome]:
     """Queries of one file, some thousands at a time."""
     for batch, names in rows.named(batches_of(item, p, "queries"), USUAL, p.columns, ("query",), item.name):
-        count, bad = len(batch.numbers), list(batch.bad)
+        count, bad, unnamed = len(batch.numbers), list(batch.bad), names_of(item, p, "queries")
         kept: list[tuple[str, str, str]] = []
         values = zip(*(rows.column(batch.columns, names[c], count) for c in ("id", "query", "lang")), strict=True)
         for number, (own, query, lang) in zip(batch.numbers, values, strict=True):
@@ -56,7 +56,7 @@ def read_queries(item: Item, p: ReadQueries) -> Iterator[Outcome]:
             if fault:
                 bad.append((number, *fault))
             else:
-                kept.append((rows.as_id(own) or name_of(item, p, "queries", number), query, rows.as_id(lang) or p.lang))
+                kept.append((rows.as_id(own) or unnamed(number), query, rows.as_id(lang) or p.lang))
         ids, queries, langs = (list(c) for c in zip(*kept, strict=True)) if kept else ([], [], [])
         n = len(ids)
         columns = [content_ids(queries, [p.instruction] * n), queries, [p.query_type] * n, [p.instruction] * n, [""] * n,

@@ -11,7 +11,7 @@ import json
 import mimetypes
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -72,7 +72,7 @@ def read_structures(item: Item, p: ReadStructures) -> Iterator[Outcome]:
 
 
 def _outcome(p: ReadStructures, batch: formats.Batch, item: Item) -> Outcome:
-    bad, kept = list(batch.bad), []
+    bad, kept, unnamed = list(batch.bad), [], _names(item, p)
     names = [n for n in p.fields or batch.columns if n in batch.columns]
     for i, number in enumerate(batch.numbers):
         said = structure_of({name: batch.columns[name][i] for name in names})
@@ -80,15 +80,17 @@ def _outcome(p: ReadStructures, batch: formats.Batch, item: Item) -> Outcome:
         if fault:
             bad.append((number, *fault))
         else:
-            kept.append((_name(item, p, number), said))
+            kept.append((unnamed(number), said))
     ids, told = [one for one, _ in kept], [one for _, one in kept]
     values = [content_ids([""] * len(ids), told), [source_of(p)] * len(ids), ids, [p.licence] * len(ids), told]
     table = pa.table([pa.array(v, t) for v, t in zip(values, _WRITES.values(), strict=True)], names=list(_WRITES))
     return Outcome(table, rows.bad_table(bad), seen=len(batch.numbers) + len(batch.bad))
 
 
-def _name(item: Item, p: ReadStructures, number: int) -> str:
-    return f"{item.name}:{number}" if p.format == "python_tables" else formats.record_name(item.name, p.path, number, p.format)
+def _names(item: Item, p: ReadStructures) -> Callable[[int], str]:
+    if p.format == "python_tables":
+        return lambda number: f"{item.name}:{number}"
+    return formats.record_names(item.name, p.path, p.format)
 
 
 def structure_of(record: Mapping[str, Any]) -> str:
