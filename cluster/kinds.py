@@ -199,10 +199,10 @@ def do_fold(job: Job) -> dict[str, Any]:
 def do_cross(job: Job) -> dict[str, Any]:
     """A block of the left against a range of the right; the top-k runs inside."""
     left = numbered(select(job, job.work.inputs[0]))
-    partial = None
+    partial, reads = None, job.op.columns_against(job.params)
     for name in job.work.against:
-        right = job.store.read_table(name, list(job.op.against))
-        check_columns(right, job.op.against, f"{job.op.name} reads against")
+        right = job.store.read_table(name, list(reads))
+        check_columns(right, reads, f"{job.op.name} reads against")
         found = job.op(left, right, job.params, **job.used)
         assert job.op.merge is not None
         partial = found if partial is None else job.op.merge([partial, found], job.params)

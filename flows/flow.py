@@ -182,6 +182,8 @@ def _using(checks: _Checks, at: str, op: Operator, given: Mapping[str, str]) -> 
     for extra in sorted(set(given) - set(op.uses)):
         checks.faults.append(f"{at}.using.{extra}: {op.name} uses no {extra!r}{did_you_mean(extra, op.uses)}")
     for name, kind in op.uses.items():
+        if name not in given and name in op.optional:
+            continue
         if name not in given:
             checks.faults.append(f"{at}.using.{name}: this key is missing; {op.name} uses a {kind.__name__}")
         elif inspect.isclass(kind) and kind.__name__ in ("LLM", "Encoder", "Teacher"):
@@ -232,7 +234,7 @@ def _check_columns(
     have = _input_columns(checks, at, sources, None, op)
     sides = [(sources, op.columns_read(params), have)]
     if written.against in checks.steps:
-        sides.append(([written.against], op.against, checks.steps[written.against].columns))
+        sides.append(([written.against], op.columns_against(params), checks.steps[written.against].columns))
     for names, reads, columns in sides:
         if any(not checks.steps[n].known for n in names):
             continue

@@ -116,7 +116,8 @@ class Operator:
     rows: Literal["same", "fewer", "many"] = "many"
     key: str | Callable[[Any], str] = ""  # group: the column that cuts; source: the row's id
     width: Callable[[Any], int] | None = None  # group by an integer key: values a bucket
-    against: Columns = field(default_factory=dict)  # cross: columns read on the right
+    against: Columns | Callable[[Any], Columns] = field(default_factory=dict)  # cross: columns read on the right
+    optional: frozenset[str] = frozenset()  # of `uses`: those that a step may leave out
     merge: Callable[..., pa.Table] | None = None  # cross: partials → partial, associative
     items: Callable[[Any], Sequence[Item]] | None = None  # source: what there is to read
     passes: int = 1  # build
@@ -143,6 +144,10 @@ class Operator:
         """The columns that it writes under these params."""
         return self.writes(params) if callable(self.writes) else self.writes
 
+    def columns_against(self, params: Params) -> Columns:
+        """The columns that a cross reads on the right under these params."""
+        return self.against(params) if callable(self.against) else self.against
+
     def key_of(self, params: Params) -> str:
         """The column that a group or a source cuts by."""
         return self.key(params) if callable(self.key) else self.key
@@ -151,17 +156,25 @@ class Operator:
 def operator(shape: Shape, **declared: Any) -> Callable[[Callable[..., Any]], Operator]:
     """Declare an operator of any shape; params and uses are read off the signature.
 
-    The parameter whose type is a `Params` gives the params; keyword-only ones are what it uses.
+    The parameter whose type is a `Params` gives the params; keyword-only ones are what it uses, those that
+    default to None where a step says so.
     """
 
     def declare(fn: Callable[..., Any]) -> Operator:
         hints = typing.get_type_hints(fn)
         signature = inspect.signature(fn).parameters.values()
         params = next((hints[p.name] for p in signature if _is_params(hints.get(p.name))), Params)
-        uses = {p.name: hints[p.name] for p in signature if p.kind is p.KEYWORD_ONLY}
-        return Operator(fn, shape, params=params, uses=uses, **{"reads": {}, "writes": {}, **declared})
+        used = [p for p in signature if p.kind is p.KEYWORD_ONLY]
+        optional = frozenset(p.name for p in used if p.default is None)
+        uses = {p.name: _without_none(hints[p.name]) for p in used}
+        return Operator(fn, shape, params=params, uses=uses, optional=optional, **{"reads": {}, "writes": {}, **declared})
 
     return declare
+
+
+def _without_none(hint: Any) -> Any:
+    kinds = [kind for kind in typing.get_args(hint) if kind is not type(None)]
+    return kinds[0] if len(kinds) == 1 and type(None) in typing.get_args(hint) else hint
 
 
 def _is_params(hint: Any) -> bool:
