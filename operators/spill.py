@@ -28,7 +28,9 @@ class Spill:
         self._size = 0
 
     def add(self, table: pa.Table) -> None:
-        """Take in rows."""
+        """Take in rows; no row is nothing to cut."""
+        if not len(table):
+            return
         self._held.append(table)
         self._size += table.get_total_buffer_size()
         if self._size >= _HELD:

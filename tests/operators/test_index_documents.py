@@ -1,0 +1,58 @@
+"""Every passage leads to its documents, each once, whatever the cut; a query's own document is known."""
+
+from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from operators.contract import ids, row_id
+from operators.index_documents import Documents, DocumentsFold, IndexDocuments, index_documents
+
+ROWS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=20)
+
+
+def of(numbers):
+    return pa.array([bytes([n]) * 16 for n in numbers], row_id)
+
+
+def fold(rows) -> DocumentsFold:
+    made = index_documents(IndexDocuments())
+    made.add(pa.table({"passage_id": of(p for p, _ in rows), "doc_id": of(d for _, d in rows)}), 0)
+    return made
+
+
+@settings(max_examples=60, deadline=None)
+@given(ROWS, st.integers(0, 20))
+def test_every_document_of_a_passage_is_found_once(rows, cut):
+    made = fold(rows[:cut])
+    made.merge(fold(rows[cut:]))
+    asked = [3, 9, 0, 6, 3]
+    offsets, found = made.finish().of(of(asked))
+    got = [[one[0] for one in found[a:b].to_pylist()] for a, b in pairwise(offsets)]
+    assert got == [sorted({d for p, d in rows if p == one}) for one in asked]
+
+
+@settings(max_examples=60, deadline=None)
+@given(ROWS, st.lists(st.lists(st.integers(0, 7), max_size=3), max_size=4), st.lists(st.lists(st.integers(0, 7), max_size=3), max_size=4))
+def test_a_passage_is_the_querys_own_where_a_positive_stands_in_its_document(rows, told, wanted):
+    count = min(len(told), len(wanted))
+    at = [(i, n) for i in range(count) for n in told[i]]
+    positives = [(i, n) for i in range(count) for n in wanted[i]]
+    got = fold(rows).finish().own(
+        np.array([i for i, _ in at], int), of(n for _, n in at), np.array([i for i, _ in positives], int), of(n for _, n in positives)
+    )  # fmt: skip
+    home = {p: {d for q, d in rows if q == p} for p in range(8)}
+    assert got.tolist() == [any(home[n] & home[m] for j, m in positives if j == i) for i, n in at]
+
+
+def test_what_is_saved_is_what_is_loaded_and_the_hash_tells_the_documents(tmp_path):
+    made = fold([(1, 2), (1, 3), (4, 2), (5, 2)]).finish()
+    made.save(tmp_path)
+    loaded = Documents.load(tmp_path)
+    told = pa.array([[b"\x01" * 16, b"\x04" * 16], [b"\x05" * 16, b"\x07" * 16]], ids).flatten()
+    assert loaded.of(told)[1].equals(made.of(told)[1])
+    one, two, three, none = (row.tobytes() for row in loaded.exact(told))
+    assert one != two == three
+    assert none == bytes(16)
