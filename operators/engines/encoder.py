@@ -13,7 +13,7 @@ import numpy as np
 
 from operators.contract import InputError
 from operators.engines.models import ModelEntry, place
-from operators.engines.shapes import one_thread, run_rows
+from operators.engines.shapes import BUDGET, HALF_BUDGET, one_thread, run_rows
 
 Array = np.ndarray[Any, Any]
 Role = Literal["query", "passage"]
@@ -83,10 +83,14 @@ class Tokens:
 
 
 class SentenceEncoder:
-    """Any sentence-transformers model, on the CPU, in canonical shapes."""
+    """Any sentence-transformers model, on the CPU, in canonical shapes.
+
+    In bfloat16 the transformer alone is; what follows it, pooling first, is in float32.
+    """
 
     def __init__(self, model: Any, entry: ModelEntry) -> None:
         self._model, self._prompts = model, _prompts(entry, model.prompts)
+        self._budget = HALF_BUDGET if entry.dtype == "bfloat16" else BUDGET
         window = min(entry.max_tokens, model.max_seq_length or entry.max_tokens)
         self._tokens = Tokens(model.tokenizer, window)
         self.dim = int(model.get_embedding_dimension())
@@ -96,7 +100,7 @@ class SentenceEncoder:
         """The vectors (N, dim) float32 of ``texts`` in their role."""
         ids, cut = self._tokens([self._prompts[role] + t for t in texts])
         out = np.zeros((len(texts), self.dim), np.float32)
-        for where, vectors in run_rows(ids, self._tokens.pad, self._forward):
+        for where, vectors in run_rows(ids, self._tokens.pad, self._forward, self._budget):
             out[where] = vectors
         self.counters["encoder_texts"] += len(texts)
         self.counters["encoder_truncated"] += sum(cut)
@@ -107,7 +111,11 @@ class SentenceEncoder:
 
         features = {"input_ids": torch.from_numpy(tokens), "attention_mask": torch.from_numpy(mask)}
         with torch.inference_mode():
-            vectors: Array = self._model(features)["sentence_embedding"].float().numpy()
+            first, *rest = self._model
+            features = {k: v.float() if torch.is_floating_point(v) else v for k, v in first(features).items()}
+            for module in rest:
+                features = module(features)
+            vectors: Array = features["sentence_embedding"].numpy()
         return vectors
 
 
@@ -143,6 +151,8 @@ def load_sentence(entry: ModelEntry) -> Encoder:
         where, device="cpu", revision=revision(entry), trust_remote_code=entry.trust_remote_code,
         model_kwargs={"dtype": "float32"},
     )  # fmt: skip
+    if entry.dtype == "bfloat16":
+        model[0].bfloat16()
     return SentenceEncoder(model.eval(), entry)
 
 

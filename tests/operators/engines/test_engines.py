@@ -35,7 +35,7 @@ def test_a_row_is_computed_in_a_shape_that_its_length_alone_decides(lengths: lis
     assert sorted(seen) == list(range(len(lengths)))
 
 
-@pytest.mark.parametrize("name", ["minilm", "static"])
+@pytest.mark.parametrize("name", ["minilm", "minilm-bfloat16", "static"])
 def test_a_text_has_the_same_vector_in_any_company(name: str) -> None:
     encoder = load_model("encoder", packaged("encoder", name))
     whole = encoder.encode(TEXTS, "passage")
@@ -57,6 +57,15 @@ def test_the_encoder_agrees_with_sentence_transformers_and_counts_what_it_cut() 
     assert np.abs(encoder.encode(TEXTS, "passage") - plain).max() < 1e-5
     assert encoder.counters["encoder_texts"] - before["encoder_texts"] == len(TEXTS)
     assert encoder.counters["encoder_truncated"] - before["encoder_truncated"] == 1
+
+
+def test_the_encoder_in_bfloat16_says_nearly_the_same_and_is_another_model() -> None:
+    plain, half = (packaged("encoder", name) for name in ("minilm", "minilm-bfloat16"))
+    vectors, near = (load_model("encoder", e).encode(TEXTS, "passage") for e in (plain, half))
+    said = [i for i, t in enumerate(TEXTS) if t]
+    assert (vectors * near).sum(axis=1)[said].min() > 0.999
+    assert not np.array_equal(vectors, near)
+    assert plain.identity() != half.identity()
 
 
 def test_a_role_prompt_is_set_before_the_text() -> None:
