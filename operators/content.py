@@ -1,6 +1,7 @@
 """Compare listed passages by what they say: whole numbers that are equal where the texts are."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -53,3 +54,43 @@ def floats(values: pa.Array) -> Array:
     """Scores as float64, null as NaN."""
     numbers: Array = values.to_numpy(zero_copy_only=False).astype(np.float64)
     return numbers
+
+
+def near(texts: Texts, rows: Array, ids: pa.Array, of_rows: Array, of_ids: pa.Array, share: float) -> Array:
+    """Whether each passage is nearly one that ``of_ids`` has in the same row: (M,) bool.
+
+    Nearly: their lengths are within a factor of two, and of all their runs of three words they have ``share`` in common
+    (Jaccard, as in Broder, "On the resemblance and containment of documents", 1997).
+    """
+    length, of_length = texts.lengths(ids), texts.lengths(of_ids)
+    starts, ends = (np.searchsorted(of_rows, rows, side) for side in ("left", "right"))  # type: ignore[call-overload]
+    counts = ends - starts
+    one = np.repeat(np.arange(len(rows)), counts)
+    other = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts - starts, counts)
+    short, long = np.minimum(length[one], of_length[other]), np.maximum(length[one], of_length[other])
+    pairs = np.flatnonzero(2 * short >= long)
+    one, other = one[pairs], other[pairs]
+    # Row by row, so that few texts are held at a time.
+    said, wanted = _texts_at(texts, ids, one), _texts_at(texts, of_ids, other)
+    alike = [_jaccard(_runs(a), _runs(b)) >= share for a, b in zip(said, wanted, strict=True)]
+    mask: Array = np.bincount(one[np.array(alike, bool)], minlength=len(rows)) > 0
+    return mask
+
+
+def _texts_at(texts: Texts, ids: pa.Array, where: Array) -> Iterator[str]:
+    for start in range(0, len(where), columns.SLICE):
+        yield from texts.take(ids.take(pa.array(where[start : start + columns.SLICE]))).to_pylist()
+
+
+@lru_cache(maxsize=4096)
+def _runs(passage: str) -> frozenset[tuple[str, ...]]:
+    """The runs of three words of a text, of a shorter one all its words as one run; of letters where there are no blanks."""
+    words = passage.casefold().split()
+    if len(passage) > 16 * len(words):  # Japanese, Chinese or Thai
+        words = list("".join(words))
+    return frozenset(zip(*(words[i:] for i in range(3)), strict=False)) or frozenset([tuple(words)])
+
+
+def _jaccard(one: frozenset[Any], other: frozenset[Any]) -> float:
+    both = len(one & other)
+    return both / (len(one) + len(other) - both)

@@ -2,6 +2,7 @@
 
 NV-Retriever (arXiv:2407.15831): TopK-PercPos, TopK-MarginPos, TopK-Abs and rank windows. The product
 ``0.95 · p`` of the paper loosens the rule where p < 0; ``p − |p| · margin`` is safe for either sign.
+``utility`` weighs how hard a candidate is against how likely it is relevant (`score_false_negatives`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field, model_validator
 
-from operators import columns
-from operators.content import Array, best_of_each, codes, floats, in_row, parents, text_codes
+from operators import columns, picks
+from operators.content import Array, best_of_each, codes, floats, in_row, near, parents, text_codes
 from operators.contract import (
     Columns,
     ContractError,
@@ -27,6 +28,7 @@ from operators.contract import (
     scores,
     text,
 )
+from operators.index_documents import Documents
 from operators.index_texts import IndexTexts, Texts, index_texts
 
 _RELATIVE = ("percentage", "margin")  # policies that need the positive's score
@@ -37,23 +39,37 @@ _RULES = (
     "text again",
     "outside the ranks",
     "scored too high",
+    "too likely relevant",
+    "of the query's own document",
+    "nearly a positive",
 )
+RISK = "false_negative_scores"
 
 
 class SelectNegatives(Params):
     """The rule, and how many negatives to take of those it leaves; never filled up.
 
+    Whatever the rule, no positive of the query, no text that is (nearly) one, and with ``documents`` in use no passage
+    of a positive's document is taken.
+
     ``rank_from``–``rank_to`` count places in the candidate list as it came, positives included, from 1.
     ``max_score`` and the ranks act beside every policy. ``quantile`` is over the query's own candidates.
     """
 
-    policy: Literal["percentage", "margin", "absolute", "window", "quantile"] = "percentage"
+    policy: Literal["percentage", "margin", "absolute", "window", "quantile", "utility"] = "percentage"
     score: str = Field(default="teacher_scores", min_length=1)
     margin: float | None = Field(default=None, ge=0)  # percentage, margin; 0.05 where not given
     max_score: float | None = None  # keep below it
     rank_from: int | None = Field(default=None, ge=1)
     rank_to: int | None = Field(default=None, ge=1)
     quantile: float | None = Field(default=None, ge=0, le=1)
+    risk_weight: float | None = Field(
+        default=None, ge=0, description="utility: what the probability of being relevant costs, in units of the score"
+    )
+    max_risk: float | None = Field(default=None, ge=0, le=1, description="beside any policy: keep below this probability")
+    near_duplicate: float | None = Field(
+        default=0.8, gt=0, le=1, description="share of three-word runs that makes a passage nearly a positive; null: not asked"
+    )
     negatives: int = Field(default=5, ge=1)
     min_negatives: int = Field(default=1, ge=1)
     pick: Literal["top", "random"] = "top"
@@ -65,7 +81,10 @@ class SelectNegatives(Params):
             raise ValueError(f"margin does nothing under policy {self.policy}: leave it out")
         if self.quantile is not None and self.policy != "quantile":
             raise ValueError(f"quantile does nothing under policy {self.policy}: leave it out")
+        if self.risk_weight is not None and self.policy != "utility":
+            raise ValueError(f"risk_weight does nothing under policy {self.policy}: leave it out, or say max_risk")
         missing = {
+            "utility": self.risk_weight is None and "risk_weight",
             "absolute": self.max_score is None and "max_score",
             "quantile": self.quantile is None and "quantile",
             "window": self.rank_from is None and self.rank_to is None and "rank_from or rank_to",
@@ -81,8 +100,12 @@ class SelectNegatives(Params):
 
 def _reads(p: SelectNegatives) -> Columns:
     fixed = {"query_id": row_id, "positive_ids": ids, "candidate_ids": ids, p.score: scores}
-    own = p.score == "teacher_scores" and p.policy in _RELATIVE
-    return {**fixed, "positive_scores": scores} if own else fixed
+    own = {"positive_scores": scores} if p.score == "teacher_scores" and p.policy in _RELATIVE else {}
+    return {**fixed, **own, **({RISK: scores} if _risky(p) else {})}
+
+
+def _risky(p: SelectNegatives) -> bool:
+    return p.policy == "utility" or p.max_risk is not None
 
 
 def _check(p: SelectNegatives, using: Mapping[str, Any]) -> Sequence[str]:
@@ -97,27 +120,25 @@ def _check(p: SelectNegatives, using: Mapping[str, Any]) -> Sequence[str]:
 
 @operator(
     "map",
-    version="1",
+    version="2",
     reads=_reads,
     writes={"negative_ids": ids, "negative_scores": scores},
     rows="fewer",
     check=_check,
 )
-def select_negatives(table: pa.Table, p: SelectNegatives, *, texts: Texts) -> Outcome:
+def select_negatives(table: pa.Table, p: SelectNegatives, *, texts: Texts, documents: Documents | None = None) -> Outcome:
     """N queries with M candidates in all: apply the rules, choose, reject queries with too few left."""
     offsets, candidates = columns.flat(table["candidate_ids"])
     positive_offsets, positives = columns.flat(table["positive_ids"])
-    score_offsets, score_values = columns.flat(table[p.score])
-    if not np.array_equal(score_offsets, offsets):
-        raise ContractError(f"select_negatives: {p.score} is not aligned to candidate_ids")
-    rows, owner, value = parents(offsets), parents(positive_offsets), floats(score_values)
+    rows, owner, value = parents(offsets), parents(positive_offsets), _aligned(table, p.score, offsets)
     id_of, id_wanted = codes([candidates, positives])
     text_of, text_wanted = text_codes(texts, [candidates, positives])
     same_text = in_row(rows, text_of, owner, text_wanted)
+    risk = _aligned(table, RISK, offsets) if _risky(p) else np.zeros(len(rows))
     out = np.zeros(len(rows), np.int8)  # 0, or 1 + the rule that took the candidate out
     _out(out, 1, in_row(rows, id_of, owner, id_wanted))
     _out(out, 2, same_text)
-    _out(out, 3, np.isnan(value))
+    _out(out, 3, np.isnan(value) | np.isnan(risk))
     left = np.flatnonzero(out == 0)
     again = np.zeros(len(rows), bool)
     again[left] = ~best_of_each(rows[left], text_of[left], value[left])
@@ -125,16 +146,42 @@ def select_negatives(table: pa.Table, p: SelectNegatives, *, texts: Texts) -> Ou
     limit = np.full(len(table), np.inf)
     if p.policy in _RELATIVE:
         limit = _limits(table, p, rows[same_text], value[same_text])
-    allowed = value < limit[rows]  # NaN limits, of positives without score, allow nothing
+    _out(out, 5, _outside(p, offsets, rows))
+    _out(out, 6, ~_allowed(p, rows, value, out == 0, limit))
+    if p.max_risk is not None:
+        _out(out, 7, ~(risk < np.float32(p.max_risk)))
+    if documents is not None:
+        _out(out, 8, documents.own(rows, candidates, owner, positives))
+    if p.near_duplicate is not None:
+        left = np.flatnonzero(out == 0)
+        alike = near(texts, rows[left], candidates.take(pa.array(left)), owner, positives, p.near_duplicate)
+        _out(out, 9, np.isin(np.arange(len(rows)), left[alike]))
+    chosen = _choose(table, p, rows, candidates, value - (p.risk_weight or 0) * risk, out == 0)
+    return _outcome(table, p, rows, out, np.isnan(limit), chosen, candidates, value)
+
+
+def _aligned(table: pa.Table, name: str, offsets: Array) -> Array:
+    """The scores of all candidates, NaN where there is none."""
+    score_offsets, values = columns.flat(table[name])
+    if not np.array_equal(score_offsets, offsets):
+        raise ContractError(f"select_negatives: {name} is not aligned to candidate_ids")
+    return floats(values)
+
+
+def _outside(p: SelectNegatives, offsets: Array, rows: Array) -> Array:
+    place = np.arange(len(rows)) - offsets[rows] + 1
+    outside: Array = (place < (p.rank_from or 0)) | (place > (p.rank_to or np.inf))
+    return outside
+
+
+def _allowed(p: SelectNegatives, rows: Array, value: Array, eligible: Array, limit: Array) -> Array:
+    """Whether each score is below the policy's bound of its query."""
+    allowed: Array = value < limit[rows]  # NaN limits, of positives without score, allow nothing
     if p.policy == "quantile":
-        allowed &= value <= _quantiles(rows, value, out == 0, len(table), p.quantile or 0.0)[rows]
+        allowed &= value <= _quantiles(rows, value, eligible, len(limit), p.quantile or 0.0)[rows]
     if p.max_score is not None:
         allowed &= value < np.float32(p.max_score)  # as the scores are, else a stored 0.7 is below 0.7
-    place = np.arange(len(rows)) - offsets[rows] + 1
-    _out(out, 5, (place < (p.rank_from or 0)) | (place > (p.rank_to or np.inf)))
-    _out(out, 6, ~allowed)
-    chosen = _choose(table, p, rows, candidates, value, out == 0)
-    return _outcome(table, p, rows, out, np.isnan(limit), chosen, candidates, value)
+    return allowed
 
 
 def _out(out: Array, rule: int, hit: Array) -> None:
@@ -169,36 +216,11 @@ def _quantiles(rows: Array, value: Array, eligible: Array, count: int, quantile:
     return limit
 
 
-def _choose(
-    table: pa.Table, p: SelectNegatives, rows: Array, candidates: pa.Array, value: Array, left: Array
-) -> Array:
-    """Where the chosen candidates stand, by row, then by (−score, id)."""
-    where = np.flatnonzero(left)
-    wide = columns.id_pairs(candidates)[where]
-    order = np.lexsort((wide["lo"], wide["hi"], -value[where], rows[where]))
-    if p.pick == "random":
-        seeds = [columns.row_seed(p.seed, one) for one in table["query_id"].to_pylist()]
-        drawn = _mix(np.array(seeds, np.uint64)[rows[where]] ^ _mix(wide["hi"]) ^ wide["lo"])
-        shuffled = np.lexsort((wide["lo"], wide["hi"], drawn, rows[where]))
-        mask = np.zeros(len(where), bool)
-        mask[shuffled[_first(rows[where][shuffled], p.negatives)]] = True
-        return where[order[mask[order]]]
-    return where[order[_first(rows[where][order], p.negatives)]]
-
-
-def _first(rows: Array, count: int) -> Array:
-    """Which of these sorted rows are among the first ``count`` of their kind."""
-    among: Array = np.arange(len(rows)) - np.searchsorted(rows, rows) < count
-    return among
-
-
-def _mix(number: Array) -> Array:
-    """splitmix64: a draw for every candidate, by what it is."""
-    number = number.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-    number = (number ^ (number >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    number = (number ^ (number >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed: Array = number ^ (number >> np.uint64(31))
-    return mixed
+def _choose(table: pa.Table, p: SelectNegatives, rows: Array, candidates: pa.Array, value: Array, left: Array) -> Array:
+    if p.pick == "top":
+        return picks.best(rows, candidates, value, left, p.negatives)
+    seeds = [columns.row_seed(p.seed, one) for one in table["query_id"].to_pylist()]
+    return picks.drawn(rows, candidates, value, left, p.negatives, seeds)
 
 
 def _outcome(
@@ -207,7 +229,8 @@ def _outcome(
 ) -> Outcome:  # fmt: skip
     count = np.bincount(rows[chosen], minlength=len(table))
     bad = (count < p.min_negatives) | unscored
-    removed = np.bincount(rows * 7 + out, minlength=len(table) * 7).reshape(-1, 7)[:, 1:]
+    kinds = len(_RULES) + 1
+    removed = np.bincount(rows * kinds + out, minlength=len(table) * kinds).reshape(-1, kinds)[:, 1:]
     reasons = {}
     for i in np.flatnonzero(bad):
         told = [f"{n} {name}" for name, n in zip(_RULES, removed[i].tolist(), strict=True) if n]

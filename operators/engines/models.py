@@ -34,7 +34,8 @@ BACKENDS: dict[str, dict[str, str]] = {  # kind → back end → module:function
 }
 _DTYPES = {
     "transformers-gguf": ("int8", "float32", "bfloat16"), "transformers": ("int8", "float32", "bfloat16"),
-    "sentence-transformers": ("float32", "bfloat16"), "vllm": ("bfloat16", "float16", "float32"), "openai": ("", "float32", "bfloat16", "float16", "int8"),
+    "sentence-transformers": ("float32", "bfloat16"), "vllm": ("bfloat16", "float16", "float32"),
+    "openai": ("", "float32", "bfloat16", "float16", "int8"),
 }  # fmt: skip
 
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from operators import columns
-from operators.contract import Outcome, apply, ids, score, scores, text
+from operators.contract import Outcome, apply, ids, row_id, score, scores, text
+from operators.index_documents import IndexDocuments, index_documents
 from operators.index_texts import IndexTexts, Texts, index_texts
 from operators.select_negatives import SelectNegatives, select_negatives
 
@@ -208,9 +209,61 @@ def test_a_percentage_of_logits_is_refused_before_the_run() -> None:
     assert not select_negatives.check(SelectNegatives(policy="margin"), {"teacher_space": "logit"})
 
 
+def longer(*passages: str) -> tuple[Texts, list[bytes]]:
+    columns_ = {"title": pa.array([""] * len(passages), text), "passage": pa.array(passages, text)}
+    keys = columns.content_ids([""] * len(passages), passages)
+    fold = index_texts(IndexTexts())
+    fold.add(pa.table({"passage_id": keys, **columns_}).sort_by("passage_id"), 0)
+    return fold.finish(), keys.to_pylist()
+
+
+def of_ids(positives: list[bytes], candidates: list[bytes], values: list[float], **more: list[float]) -> pa.Table:
+    return pa.table({
+        "query_id": columns.content_ids(["q"], [""]), "positive_ids": pa.array([positives], ids),
+        "candidate_ids": pa.array([candidates], ids), "positive_scores": pa.array([[1.0] * len(positives)], scores),
+        "teacher_scores": pa.array([values], scores), **{k: pa.array([v], scores) for k, v in more.items()},
+    })  # fmt: skip
+
+
+def test_what_is_nearly_a_positive_is_no_negative_however_low_it_scores() -> None:
+    said = "the river carries sand and stones from the mountains down to the sea in spring when the snow melts"
+    texts, (one, near, half, other) = longer(said, said + " away", " ".join(said.split()[:9]), "owls hunt at night in the woods of the north")
+    table = of_ids([one], [near, half, other], [0.3, 0.2, 0.1])
+    for share, wanted in ((0.8, [half, other]), (0.99, [near, half, other]), (None, [near, half, other])):
+        p = SelectNegatives(near_duplicate=share)
+        assert apply(select_negatives, table, p, texts=texts).table["negative_ids"].to_pylist() == [wanted]
+    alone = apply(select_negatives, of_ids([one], [near], [0.3]), SelectNegatives(), texts=texts)
+    assert alone.rejects["value"].to_pylist() == ["1 nearly a positive"]
+
+
+def test_no_passage_of_a_positives_document_is_a_negative() -> None:
+    texts, (one, same, other) = longer("oak", "birch", "elm")
+    fold = index_documents(IndexDocuments())
+    homes = columns.content_ids(["a", "a", "b", "c"]).to_pylist()
+    fold.add(pa.table({"passage_id": pa.array([one, same, same, other], row_id), "doc_id": pa.array(homes, row_id)}), 0)
+    documents, table = fold.finish(), of_ids([one], [same, other], [0.3, 0.2])
+    known = apply(select_negatives, table, SelectNegatives(), texts=texts, documents=documents)
+    assert known.table["negative_ids"].to_pylist() == [[other]]
+    assert apply(select_negatives, table, SelectNegatives(), texts=texts).table["negative_ids"].to_pylist() == [[same, other]]
+
+
+def test_utility_weighs_how_hard_a_candidate_is_against_how_likely_it_is_relevant() -> None:
+    table = of_ids(
+        [IDS["oak"]], [IDS[w] for w in ("birch", "elm", "ash", "fir")], [0.9, 0.8, 0.7, 0.1],
+        false_negative_scores=[0.9, 0.1, 0.5, math.nan],
+    )  # fmt: skip
+    for weight, cap, wanted in ((0, None, "birch elm ash"), (0.4, None, "elm birch ash"), (0.4, 0.5, "elm"), (2, None, "elm ash birch")):
+        p = SelectNegatives(policy="utility", risk_weight=weight, max_risk=cap)
+        assert picked(apply(select_negatives, table, p, texts=TEXTS)) == [wanted.split() if cap is None else [wanted]]
+    capped = apply(select_negatives, table, SelectNegatives(policy="window", rank_to=4, max_risk=0.5), texts=TEXTS)
+    assert picked(capped) == [["elm"]]
+
+
 @pytest.mark.parametrize(
     "params",
     [
+        {"policy": "utility"},
+        {"policy": "margin", "risk_weight": 1},
         {"policy": "window", "rank_from": 2, "margin": 0.1},
         {"policy": "percentage", "quantile": 0.5},
         {"policy": "absolute"},
