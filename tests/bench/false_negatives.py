@@ -4,7 +4,6 @@ Policies and weights are chosen on vaswani and cisi; cranfield and xquad (cross-
 only report. `CROSS_ENCODER=folder` adds the rows of a trained cross-encoder, for both sides.
 """
 
-import json
 import os
 import shutil
 import tempfile
