@@ -82,7 +82,10 @@ def static_model(folder: str) -> Any:
     with safe_open(f"{folder}/model.safetensors", framework="numpy") as file:
         name = next(n for n in file.keys() if n.endswith("word_embeddings.weight"))  # noqa: SIM118
         table = _weighted(file.get_tensor(name).astype("float32"))
-    return SentenceTransformer(modules=[StaticEmbedding(Tokenizer.from_file(f"{folder}/tokenizer.json"), embedding_weights=table), Normalize()], device="cpu")
+    tokenizer = Tokenizer.from_file(f"{folder}/tokenizer.json")
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(512)
+    return SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_weights=table), Normalize()], device="cpu")
 
 
 if __name__ == "__main__":
