@@ -1,4 +1,4 @@
-"""Exact dense top-k: faiss proposes, float64 decides; any cut of the corpus gives the same answer.
+"""Exact dense top-k: a float32 kernel proposes, float64 decides; any cut of the corpus gives the same answer.
 
 The stored score is the float64 dot product of the two stored vectors, rounded to float32, and order is
 (−score, id): a kernel's last bits and its tie-breaking never reach the data.
@@ -13,9 +13,10 @@ from pydantic import Field
 from operators import topk
 from operators.columns import content_ids, id_pairs, vectors
 from operators.contract import ROW, Example, InputError, Params, ids, operator, row_id, scores, vector
+from operators.engines.search import propose
 
 NAMES = ("candidate_ids", "dense_scores")
-BLOCK = 1024  # queries a call: with 256 faiss took six times as long
+BLOCK = 1024  # queries a call
 SLICE = 32  # queries whose float64 products with their proposals are held at a time
 SPARE = 16  # proposals beyond k
 UNIT = 2.0**-24  # float32: |computed − exact dot| ≤ d · UNIT · |q| · |p|, in whatever order it was summed
@@ -97,11 +98,8 @@ def _error(queries: Array, passages: Array) -> Array:
 
 def _search(queries: Array, passages: Array, names: pa.Array, top_k: int, error: Array) -> tuple[Any, Any, Any]:
     """(rows, places, float32 of float64 scores) of at least the ``top_k`` rows of each query."""
-    import faiss
-
-    faiss.omp_set_num_threads(1)
     wide = min(top_k + SPARE, len(passages))
-    proposed, places = faiss.knn(queries, passages, wide, metric=faiss.METRIC_INNER_PRODUCT)
+    proposed, places = propose(queries, passages, wide)
     cuts = [slice(i, i + SLICE) for i in range(0, len(queries), SLICE)]
     exact = np.concatenate([topk.dots(queries[c, None, :], passages[places[c]]).astype(np.float32) for c in cuts])
     sure = np.ones(len(queries), bool)
