@@ -2,6 +2,7 @@
 fold for builds, cross and merge for crosses. Each returns the commit record of its part.
 """  # noqa: D205
 
+import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -15,9 +16,11 @@ import pyarrow.compute as pc
 from cluster.pairs import TEXTS_OF
 from cluster.reuse import apply_with_reuse
 from cluster.work import Job
-from operators.columns import buckets, put
+from operators.columns import buckets, put, slices
 from operators.contract import REJECTS, ROW, ContractError, Item, Outcome, account, apply, check_columns, numbered
 
+RANGE = 1 << 16  # rows of a right side that are searched at once: 100 MB of 384 numbers
+_HELD: dict[str, Any] = {}  # the last range, prepared: blocks of the left follow each other on it
 LOT = 64 << 20  # bytes of rows that a scan gathers before it writes them
 HIDDEN = ("_key", "_ord", ROW)
 NAMES = ("doc_id", "passage_id", "query_id", "positive_ids", "query_type", "source", "source_id")  # what a reject is found by
@@ -198,17 +201,46 @@ def do_fold(job: Job) -> dict[str, Any]:
 
 def do_cross(job: Job) -> dict[str, Any]:
     """A block of the left against a range of the right; the top-k runs inside."""
-    left = numbered(select(job, job.work.inputs[0]))
-    partial, reads = None, job.op.columns_against(job.params)
-    for name in job.work.against:
-        right = job.store.read_table(name, list(reads))
-        check_columns(right, reads, f"{job.op.name} reads against")
+    left, partial = numbered(select(job, job.work.inputs[0])), None
+    assert job.op.merge is not None
+    for right in _sides(job):
         found = job.op(left, right, job.params, **job.used)
-        assert job.op.merge is not None
         partial = found if partial is None else job.op.merge([partial, found], job.params)
     record: dict[str, Any] = {"file": job.file("partial"), "rows_in": len(left), "rejected": {}}
     record["sha256"], record["rows"] = job.store.write_table(record["file"], [partial])
     return record
+
+
+def _sides(job: Job) -> Iterator[Any]:
+    """The right side in lots of about `RANGE` rows, prepared; a range of one lot stays for the next block of the left."""
+    key = json.dumps([job.work.store, job.work.op, job.work.params, job.work.using, job.work.against], sort_keys=True)
+    if key not in _HELD:
+        _HELD.clear()
+        lots = _lots(job)
+        first, second = next(lots), next(lots, None)
+        if second is not None:
+            for table in (first, second, *lots):
+                yield job.op.prepare(table, job.params, **job.used) if job.op.prepare else table
+            return
+        _HELD[key] = job.op.prepare(first, job.params, **job.used) if job.op.prepare else first
+    yield _HELD[key]
+
+
+def _lots(job: Job) -> Iterator[pa.Table]:
+    reads, told, rows = job.op.columns_against(job.params), False, 0
+    held: list[pa.Table] = []
+    for name in job.work.against:
+        table = job.store.read_table(name, list(reads))
+        check_columns(table, reads, f"{job.op.name} reads against")
+        empty = table.slice(0, 0)
+        for part in slices(table, RANGE):
+            held.append(part)
+            rows += len(part)
+            if rows >= RANGE:
+                yield pa.concat_tables(held).combine_chunks()
+                held, rows, told = [], 0, True
+    if held or not told:
+        yield pa.concat_tables([empty, *held]).combine_chunks()
 
 
 def do_merge(job: Job) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from contextlib import closing
 from typing import Any
 
 from cluster.journal import Kept
+from cluster.kinds import RANGE
 from cluster.parts import Spans
 from cluster.recipes import earlier
 from cluster.task import RUN, Bench, StepFailed, Task, commits, parts_of
@@ -159,19 +160,31 @@ def _build(task: Task, bench: Bench) -> list[dict[str, Any]]:
 def _cross(task: Task, bench: Bench) -> list[dict[str, Any]]:
     left = parts_of(bench.store, task.inputs)
     right = parts_of(bench.store, [task.against or ""])
-    width = max(4, -(-len(right) * len(left) // 10_000))  # at most some ten thousand items
-    ranges = [right[i : i + width] for i in range(0, len(right), width)]
+    ranges = _ranges(right, max(RANGE, sum(p["rows"] for p in right) * len(left) // 10_000))  # some ten thousand items at most
     names = [_short(*(p["part"] for p in one)) for one in ranges]
     work = [
         work_for(task, bench, "cross", f"c{_named(task, p)}-{n}", [p["file"]], rows=p["rows"], against=[r["file"] for r in one])
-        for p in left for n, one in zip(names, ranges, strict=True)
+        for n, one in zip(names, ranges, strict=True) for p in left
     ]  # fmt: skip
     found = perform(task, bench, work)
     merges = []
     for i, part in enumerate(left):
-        partials = [r["file"] for r in found[i * len(ranges) : (i + 1) * len(ranges)]]
+        partials = [r["file"] for r in found[i :: len(left)]]
         merges.append(work_for(task, bench, "merge", _named(task, part), [part["file"], *partials], rows=part["rows"]))
     return found + perform(task, bench, merges)
+
+
+def _ranges(parts: list[dict[str, Any]], rows: int) -> list[list[dict[str, Any]]]:
+    """Neighbouring parts of about so many rows together."""
+    out: list[list[dict[str, Any]]] = []
+    held = rows
+    for part in parts:
+        if held >= rows:
+            out.append([])
+            held = 0
+        out[-1].append(part)
+        held += part["rows"]
+    return out
 
 
 PHASES = {"source": _source, "map": _map, "group": _group, "build": _build, "cross": _cross}

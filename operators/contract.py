@@ -119,6 +119,7 @@ class Operator:
     against: Columns | Callable[[Any], Columns] = field(default_factory=dict)  # cross: columns read on the right
     optional: frozenset[str] = frozenset()  # of `uses`: those that a step may leave out
     merge: Callable[..., pa.Table] | None = None  # cross: partials → partial, associative
+    prepare: Callable[..., Any] | None = None  # cross: the right side made ready once for many blocks of the left
     items: Callable[[Any], Sequence[Item]] | None = None  # source: what there is to read
     passes: int = 1  # build
     check: Callable[[Any, Mapping[str, Any]], Sequence[str]] | None = None  # params, using → faults
@@ -133,7 +134,9 @@ class Operator:
         return self.fn.__name__
 
     def __call__(self, *args: Any, **used: Any) -> Any:
-        """Call the function."""
+        """Call the function; a cross may be given its right side as a table or prepared."""
+        if self.prepare is not None and isinstance(args[1], pa.Table):
+            args = (args[0], self.prepare(args[1], args[2], **used), *args[2:])
         return self.fn(*args, **used)
 
     def columns_read(self, params: Params) -> Columns:
@@ -163,7 +166,8 @@ def operator(shape: Shape, **declared: Any) -> Callable[[Callable[..., Any]], Op
     def declare(fn: Callable[..., Any]) -> Operator:
         hints = typing.get_type_hints(fn)
         signature = inspect.signature(fn).parameters.values()
-        params = next((hints[p.name] for p in signature if _is_params(hints.get(p.name))), Params)
+        kinds = [hints[p.name] for p in signature if isinstance(hints.get(p.name), type)]
+        params = next((kind for kind in kinds if issubclass(kind, Params)), Params)
         used = [p for p in signature if p.kind is p.KEYWORD_ONLY]
         optional = frozenset(p.name for p in used if p.default is None)
         uses = {p.name: _without_none(hints[p.name]) for p in used}
@@ -175,10 +179,6 @@ def operator(shape: Shape, **declared: Any) -> Callable[[Callable[..., Any]], Op
 def _without_none(hint: Any) -> Any:
     kinds = [kind for kind in typing.get_args(hint) if kind is not type(None)]
     return kinds[0] if len(kinds) == 1 and type(None) in typing.get_args(hint) else hint
-
-
-def _is_params(hint: Any) -> bool:
-    return isinstance(hint, type) and issubclass(hint, Params)
 
 
 def numbered(table: pa.Table) -> pa.Table:

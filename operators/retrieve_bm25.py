@@ -5,6 +5,8 @@ frequencies, count and mean length in place of the part's, so a cut anywhere sco
 """
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,52 +15,105 @@ from pydantic import Field
 
 from operators import topk
 from operators.columns import content_ids, id_pairs
-from operators.contract import ROW, Example, Params, ids, operator, row_id, scores, text
+from operators.contract import ROW, Columns, Example, Params, ids, operator, row_id, scores, text
+from operators.filters import barred, split
 from operators.fit_bm25 import Bm25Statistics, FitBm25, analyse, passage_texts
+from operators.index_documents import Documents
 
 Array = np.ndarray[Any, Any]
-NAMES = ("bm25_ids", "bm25_scores")
 CELLS = 1 << 23  # scores held at a time: queries of a block × passages of the part
 
 
 class RetrieveBm25(Params):
-    """How many to keep."""
+    """How many to keep, of which passages, and the names of the columns."""
 
     top_k: int = Field(default=50, ge=1)
+    alike: tuple[str, ...] = Field(default=(), description="text columns, such as lang, that must be equal on both sides")
+    other_documents: bool = Field(
+        default=False, description="leave out the other passages of the positives' documents; needs using: {documents: STEP}"
+    )
+    ids: str = Field(default="bm25_ids", min_length=1, description="the column to write")
+    scores: str = Field(default="bm25_scores", min_length=1, description="the column to write")
 
 
 def merge_bm25(partials: list[pa.Table], p: RetrieveBm25) -> pa.Table:
     """Merge what different ranges of the corpus gave."""
-    return topk.merge(NAMES, partials, p.top_k)
+    return topk.merge((p.ids, p.scores), partials, p.top_k)
 
 
-@operator("cross", version="3", reads={"query": text}, against={"passage_id": row_id, "title": text, "passage": text},
-          writes={"bm25_ids": ids, "bm25_scores": scores}, merge=merge_bm25, rows="same")  # fmt: skip
-def retrieve_bm25(left: pa.Table, right: pa.Table, p: RetrieveBm25, *, statistics: Bm25Statistics) -> pa.Table:
+def _reads(p: RetrieveBm25) -> Columns:
+    own = {"positive_ids": ids} if p.other_documents else {}
+    return {"query": text, **own, **dict.fromkeys(p.alike, text)}
+
+
+@dataclass(frozen=True)
+class _Side:
+    """Passages that are alike: what each term scores in each of them, and how their rows form ids."""
+
+    matrix: Any  # (V, M) sparse
+    vocabulary: Mapping[str, int]
+    rows: int
+    groups: tuple[Array, Array] | None
+    names: pa.Array
+
+
+Sides = Mapping[tuple[str, ...], _Side]
+
+
+def prepare_bm25(right: pa.Table, p: RetrieveBm25, *, statistics: Bm25Statistics, **used: Any) -> Sides:
+    """The passages' scores by the columns in which they are alike."""
+    made = {}
+    for value, (_, told) in split(right, p.alike).items():
+        scored = score_matrix(passage_texts(told), statistics)
+        made[value] = _Side(*scored, len(told), *_distinct(topk.single(told["passage_id"])))
+    return made
+
+
+@operator(
+    "cross", version="4", reads=_reads, prepare=prepare_bm25, merge=merge_bm25, rows="same",
+    against=lambda p: {"passage_id": row_id, "title": text, "passage": text, **dict.fromkeys(p.alike, text)},
+    writes=lambda p: {p.ids: ids, p.scores: scores},
+)  # fmt: skip
+def retrieve_bm25(
+    left: pa.Table, right: Sides, p: RetrieveBm25, *, statistics: Bm25Statistics, documents: Documents | None = None
+) -> pa.Table:
     """N queries against M passages; passages that share no term with a query are not returned."""
+    rows, names, found = [np.empty(0, np.int64)], [pa.array([], row_id)], [np.empty(0, np.float32)]
+    for value, (where, asked) in split(left, p.alike).items():
+        if value in right:
+            queries = analyse(asked["query"].to_pylist(), statistics.settings) if len(asked) else []
+            row, at, score = _nearest(queries, right[value], barred(asked, right[value].names, documents, p.other_documents), p)
+            rows.append(where[row])
+            names.append(right[value].names.take(pa.array(at)))
+            found.append(score)
+    every = np.concatenate(rows), np.concatenate(found), pa.concat_arrays(names)
+    return topk.partial((p.ids, p.scores), left[ROW], *every, p.top_k)
+
+
+def _nearest(
+    queries: Sequence[Sequence[str]], side: _Side, bars: tuple[Array, Array], p: RetrieveBm25
+) -> tuple[Array, Array, Array]:
+    """(rows, places, scores) of every query's best."""
     from scipy import sparse
 
-    matrix, vocabulary = score_matrix(passage_texts(right), statistics)
-    names = topk.single(right["passage_id"])
-    groups, names = _distinct(names)
-    rows, places, found = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.float32)]
-    queries = analyse(left["query"].to_pylist(), statistics.settings) if len(left) else []
-    size = max(1, CELLS // max(len(right), 1))
+    out = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))]
+    size = max(1, CELLS // max(side.rows, 1))
     for start in range(0, len(queries), size):
         block = queries[start : start + size]
-        at = [(i, vocabulary[t]) for i, terms in enumerate(block) for t in terms if t in vocabulary]
+        at = [(i, side.vocabulary[t]) for i, terms in enumerate(block) for t in terms if t in side.vocabulary]
         if not at:
             continue
         i, j = np.array(at).T
-        asked = sparse.csr_matrix((np.ones(len(i)), (i, j)), shape=(len(block), len(vocabulary)))
+        asked = sparse.csr_matrix((np.ones(len(i)), (i, j)), shape=(len(block), len(side.vocabulary)))
         asked.sort_indices()  # terms in the order of the alphabet: sums round alike in every cut
-        scored = (asked @ matrix).toarray().astype(np.float32)
-        row, place, score = _best(scored if groups is None else _at_best(scored, groups), names, p.top_k)
-        rows.append(row + start)
-        places.append(place)
-        found.append(score)
-    chosen = names.take(pa.array(np.concatenate(places)))
-    return topk.partial(NAMES, left[ROW], np.concatenate(rows), np.concatenate(found), chosen, p.top_k)
+        scored = (asked @ side.matrix).toarray().astype(np.float32)
+        scored = scored if side.groups is None else _at_best(scored, side.groups)
+        mine = slice(*np.searchsorted(bars[0], [start, start + size]))
+        scored[bars[0][mine] - start, bars[1][mine]] = 0
+        row, place, score = _best(scored, side.names, p.top_k)
+        out.append((row + start, place, score))
+    row, place, score = (np.concatenate(x) for x in zip(*out, strict=True))
+    return row, place, score
 
 
 def _distinct(names: pa.Array) -> tuple[tuple[Array, Array] | None, pa.Array]:

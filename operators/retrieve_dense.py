@@ -4,6 +4,8 @@ The stored score is the float64 dot product of the two stored vectors, rounded t
 (−score, id): a kernel's last bits and its tie-breaking never reach the data.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,57 +14,102 @@ from pydantic import Field
 
 from operators import topk
 from operators.columns import content_ids, id_pairs, vectors
-from operators.contract import ROW, Example, InputError, Params, ids, operator, row_id, scores, vector
+from operators.contract import ROW, Columns, Example, InputError, Params, ids, operator, row_id, scores, text, vector
 from operators.engines.search import propose
+from operators.filters import barred, split
+from operators.index_documents import Documents
 
-NAMES = ("candidate_ids", "dense_scores")
 BLOCK = 1024  # queries a call
 SLICE = 32  # queries whose float64 products with their proposals are held at a time
 SPARE = 16  # proposals beyond k
+BARRED = 64  # own passages up to which more are proposed; a query with more of them is searched alone
 UNIT = 2.0**-24  # float32: |computed − exact dot| ≤ d · UNIT · |q| · |p|, in whatever order it was summed
 
 Array = np.ndarray[Any, Any]
 
 
 class RetrieveDense(Params):
-    """How many to keep."""
+    """How many to keep, of which passages, and the names of the columns."""
 
     top_k: int = Field(default=50, ge=1)
+    alike: tuple[str, ...] = Field(default=(), description="text columns, such as lang, that must be equal on both sides")
+    other_documents: bool = Field(
+        default=False, description="leave out the other passages of the positives' documents; needs using: {documents: STEP}"
+    )
+    vector: str = Field(default="vector", min_length=1, description="the column of vectors, on both sides")
+    ids: str = Field(default="candidate_ids", min_length=1, description="the column to write")
+    scores: str = Field(default="dense_scores", min_length=1, description="the column to write")
 
 
 def merge_dense(partials: list[pa.Table], p: RetrieveDense) -> pa.Table:
     """Merge what different ranges of the corpus gave."""
-    return topk.merge(NAMES, partials, p.top_k)
+    return topk.merge((p.ids, p.scores), partials, p.top_k)
 
 
-READS = {"query_id": row_id, "vector": vector}
-AGAINST = {"passage_id": row_id, "vector": vector}
-WRITES = {"candidate_ids": ids, "dense_scores": scores}
+def _reads(p: RetrieveDense) -> Columns:
+    own = {"positive_ids": ids} if p.other_documents else {}
+    return {"query_id": row_id, p.vector: vector, **own, **dict.fromkeys(p.alike, text)}
 
 
-@operator("cross", version="3", reads=READS, against=AGAINST, writes=WRITES, merge=merge_dense, rows="same")
-def retrieve_dense(left: pa.Table, right: pa.Table, p: RetrieveDense) -> pa.Table:
-    """N queries against M passages: the ``top_k`` of each query among these passages."""
-    queries, (passages, names, spread) = vectors(left["vector"]), _distinct(right, p.top_k)
-    rows, places, found = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.float32)]
-    if len(queries) and len(passages):
-        error = _error(queries, passages)
+@dataclass(frozen=True)
+class _Side:
+    """Passages that are alike, each row once."""
+
+    vectors: Array
+    names: pa.Array
+    spread: int  # how many of these rows hold the top k ids at least
+    longest: float  # of the vectors
+
+
+Sides = Mapping[tuple[str, ...], _Side]
+
+
+def prepare_dense(right: pa.Table, p: RetrieveDense, **used: Any) -> Sides:
+    """The passages by the columns in which they are alike."""
+    return {value: _distinct(told, p) for value, (_, told) in split(right, p.alike).items()}
+
+
+@operator(
+    "cross", version="4", reads=_reads, prepare=prepare_dense, merge=merge_dense, rows="same",
+    against=lambda p: {"passage_id": row_id, p.vector: vector, **dict.fromkeys(p.alike, text)},
+    writes=lambda p: {p.ids: ids, p.scores: scores},
+)  # fmt: skip
+def retrieve_dense(left: pa.Table, right: Sides, p: RetrieveDense, *, documents: Documents | None = None) -> pa.Table:
+    """N queries against M passages: the ``top_k`` of each query among those that it may find."""
+    rows, names, found = [np.empty(0, np.int64)], [pa.array([], row_id)], [np.empty(0, np.float32)]
+    for value, (where, asked) in split(left, p.alike).items():
+        if value in right:
+            row, at, exact = _nearest(asked, right[value], p, documents)
+            rows.append(where[row])
+            names.append(right[value].names.take(pa.array(at)))
+            found.append(exact)
+    every = np.concatenate(rows), np.concatenate(found), pa.concat_arrays(names)
+    return topk.partial((p.ids, p.scores), left[ROW], *every, p.top_k)
+
+
+def _nearest(left: pa.Table, side: _Side, p: RetrieveDense, documents: Documents | None) -> tuple[Any, Any, Any]:
+    """(rows, places, scores) of every query's best, each with at least ``top_k`` where there are as many."""
+    queries = vectors(left[p.vector])
+    out = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))]
+    own, places = barred(left, side.names, documents, p.other_documents)
+    if len(queries) and len(side.vectors):
+        error = _error(queries, side)
         for start in range(0, len(queries), BLOCK):
             block = slice(start, start + BLOCK)
-            where, at, exact = _search(queries[block], passages, names, spread, error[block])
-            rows.append(where + start)
-            places.append(at)
-            found.append(exact)
-    chosen = names.take(pa.array(np.concatenate(places)))
-    return topk.partial(NAMES, left[ROW], np.concatenate(rows), np.concatenate(found), chosen, p.top_k)
+            mine = slice(*np.searchsorted(own, [start, start + BLOCK]))
+            bars = own[mine] - start, places[mine]
+            where, at, exact = _search(queries[block], side, error[block], bars)
+            out.append((where + start, at, exact))
+    row, at, exact = (np.concatenate(x) for x in zip(*out, strict=True))
+    return row, at, exact
 
 
-def _distinct(right: pa.Table, top_k: int) -> tuple[Array, pa.Array, int]:
-    """(vectors, ids, how many of these rows hold the top k ids at least); of equal rows the first stays."""
-    passages, names = vectors(right["vector"]), topk.single(right["passage_id"])
+def _distinct(right: pa.Table, p: RetrieveDense) -> _Side:
+    """Of equal rows the first stays."""
+    top_k, passages, names = p.top_k, vectors(right[p.vector]), topk.single(right["passage_id"])
     repeats = np.flatnonzero(topk.again(names))
     if not len(repeats):
-        return passages, names, top_k
+        return _Side(passages, names, top_k, _longest(passages))
     shared = np.flatnonzero(np.isin(id_pairs(names), id_pairs(names.take(pa.array(repeats)))))
     rows: dict[bytes, set[bytes]] = {}
     drop = []
@@ -75,43 +122,59 @@ def _distinct(right: pa.Table, top_k: int) -> tuple[Array, pa.Array, int]:
     # An id of several vectors counts once, at its best: it may take up as many proposals as it has vectors.
     sizes = [len(v) for v in rows.values()]
     spread = min(top_k + sum(sizes) - len(sizes), top_k * max(sizes))
-    return passages[kept], names.take(pa.array(kept)), spread
+    return _Side(passages[kept], names.take(pa.array(kept)), spread, _longest(passages))
 
 
-def _error(queries: Array, passages: Array) -> Array:
+def _longest(passages: Array) -> float:
+    return float(np.sqrt(np.einsum("nd,nd->n", passages, passages, dtype=np.float64).max(initial=0)))
+
+
+def _error(queries: Array, side: _Side) -> Array:
     """(N,) how far a float32 dot product of each query can be from the exact one."""
-    if queries.shape[1] != passages.shape[1]:
+    if queries.shape[1] != side.vectors.shape[1]:
         raise InputError(
-            f"retrieve_dense: queries have {queries.shape[1]} dimensions, passages {passages.shape[1]}; "
+            f"retrieve_dense: queries have {queries.shape[1]} dimensions, passages {side.vectors.shape[1]}; "
             "embed both with one encoder"
         )
     asked = np.sqrt(np.einsum("nd,nd->n", queries, queries, dtype=np.float64))
-    longest = float(np.sqrt(np.einsum("nd,nd->n", passages, passages, dtype=np.float64).max()))
-    if not (np.isfinite(asked).all() and np.isfinite(longest)):
+    if not (np.isfinite(asked).all() and np.isfinite(side.longest)):
         raise InputError(
             "retrieve_dense: a vector holds a number that is not finite; embed in float32, "
             "or drop such rows with embed before the search"
         )
-    bound: Array = queries.shape[1] * UNIT * asked * longest * 1.01
+    bound: Array = queries.shape[1] * UNIT * asked * side.longest * 1.01
     return bound
 
 
-def _search(queries: Array, passages: Array, names: pa.Array, top_k: int, error: Array) -> tuple[Any, Any, Any]:
-    """(rows, places, float32 of float64 scores) of at least the ``top_k`` rows of each query."""
-    wide = min(top_k + SPARE, len(passages))
+def _search(queries: Array, side: _Side, error: Array, bars: tuple[Array, Array]) -> tuple[Any, Any, Any]:
+    """(rows, places, float32 of float64 scores) of at least the top k of each query that are not barred."""
+    passages, names, top_k = side.vectors, side.names, side.spread
+    many = np.bincount(bars[0], minlength=len(queries))
+    wide = min(top_k + SPARE + int(many[many <= BARRED].max(initial=0)), len(passages))
     proposed, places = propose(queries, passages, wide)
     cuts = [slice(i, i + SLICE) for i in range(0, len(queries), SLICE)]
     exact = np.concatenate([topk.dots(queries[c, None, :], passages[places[c]]).astype(np.float32) for c in cuts])
-    sure = np.ones(len(queries), bool)
+    taken = np.zeros(exact.shape, bool)
+    if len(bars[0]):
+        width = len(passages)
+        taken = np.isin(np.arange(len(queries))[:, None] * width + places, bars[0] * width + bars[1])
+        exact[taken] = -np.inf
+    sure = many <= BARRED
     if wide < len(passages):
         # what was not proposed scores at most the last proposal and the error: it must stay below the k-th
         kth = np.partition(exact, wide - top_k, axis=1)[:, wide - top_k]
-        sure = (proposed[:, -1].astype(np.float64) + error).astype(np.float32) < kth
-    rows = np.repeat(np.flatnonzero(sure), wide)
-    out = [(rows, places[sure].reshape(-1), exact[sure].reshape(-1))]
+        sure &= (proposed[:, -1].astype(np.float64) + error).astype(np.float32) < kth
+    rows = np.broadcast_to(np.arange(len(queries))[:, None], exact.shape)
+    kept = sure[:, None] & ~taken
+    out = [(rows[kept], places[kept], exact[kept])]
     for q in np.flatnonzero(~sure):
-        at, scored = _exhaustive(queries[q], passages, names, top_k, float(error[q]))
-        out.append((np.full(len(at), q), at, scored))
+        free = np.ones(len(passages), bool)
+        free[bars[1][bars[0] == q]] = False
+        left = np.flatnonzero(free)
+        if len(left):
+            told = passages[left], names.take(pa.array(left))
+            at, scored = _exhaustive(queries[q], *told, min(top_k, len(left)), float(error[q]))
+            out.append((np.full(len(at), q), left[at], scored))
     found, at, scored = (np.concatenate(x) for x in zip(*out, strict=True))
     return found, at, scored
 

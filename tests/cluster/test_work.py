@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from cluster import kinds, phases
 from cluster.local_engine import LocalEngine, Worker
 from cluster.phases import work_for
 from cluster.store import Store
@@ -71,3 +72,16 @@ def test_a_part_that_took_its_process_down_so_often_is_not_tried_again(tmp_path)
     assert execute(replace(work, run="another")).status == "done", "another run counts its own"
     shutil.rmtree(tmp_path / "s" / folder)
     assert execute(work).status == "done"
+
+
+@pytest.mark.parametrize("rows", [1, 7, 50, 1 << 16])
+def test_how_a_right_side_is_cut_into_ranges_and_lots_changes_no_byte(tmp_path, monkeypatch, rows):
+    path, found = write(tmp_path), []
+    for name, size in (("whole", 1 << 20), ("cut", rows)):
+        monkeypatch.setattr(kinds, "RANGE", size)
+        monkeypatch.setattr(phases, "RANGE", max(size, 40))  # ranges of several lots, lots of several parts
+        store = Store(str(tmp_path / name))
+        go(path, store, workers=0)
+        home = tmp_path / name / home_of(path, store, "near")
+        found.append({p.name.split(".")[0]: p.read_bytes() for p in sorted(home.glob("parts/*.parquet"))})
+    assert found[0] == found[1] and len(found[0]) == 4

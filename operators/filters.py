@@ -1,0 +1,51 @@
+"""Which passages a query may find: those alike in a column, none of its own documents."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from operators import columns
+from operators.content import codes, in_row, parents
+from operators.contract import InputError
+from operators.index_documents import Documents
+
+Array = np.ndarray[Any, Any]
+
+
+def split(table: pa.Table, alike: Sequence[str]) -> dict[tuple[str, ...], tuple[Array, pa.Table]]:
+    """The rows of each value of ``alike``: where they stand (M,), and themselves; without columns all are alike."""
+    if not alike:
+        return {(): (np.arange(len(table)), table)}
+    values = list(zip(*(table[name].to_pylist() for name in alike), strict=True))
+    code = {value: i for i, value in enumerate(dict.fromkeys(values))}
+    number = np.array([code[value] for value in values], np.int64)
+    where = {value: np.flatnonzero(number == i) for value, i in code.items()}
+    return {value: (at, table.take(pa.array(at))) for value, at in where.items()}
+
+
+def barred(left: pa.Table, names: pa.Array, documents: Documents | None, asked: bool) -> tuple[Array, Array]:
+    """(rows of the left, places among the passages ``names``) of each query's own documents, but for its positives; by row.
+
+    Raises `InputError` where one of the option and the artifact is missing.
+    """
+    if asked != (documents is not None):
+        lacks = "using: {documents: STEP} of index_documents" if asked else "with: {other_documents: true}"
+        raise InputError(f"the search leaves a query's own documents out by both or neither: this step lacks {lacks}")
+    if documents is None:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    owners, positives = columns.flat(left["positive_ids"])
+    rows = parents(owners)
+    (told_at, told), (asked_at, wanted) = documents.of(names), documents.of(positives)
+    number, of_number = codes([told, wanted])
+    order = np.argsort(number, kind="stable")
+    starts, ends = (np.searchsorted(number[order], of_number, side) for side in ("left", "right"))  # type: ignore[call-overload]
+    counts = ends - starts
+    at = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts - starts, counts)
+    place = parents(told_at)[order][at]
+    query = np.repeat(np.repeat(rows, np.diff(asked_at)), counts)
+    name_code, positive_code = codes([names, positives])
+    free = in_row(query, name_code[place], rows, positive_code)
+    both = np.unique(np.stack([query[~free], place[~free]], axis=1), axis=0)
+    return both[:, 0].astype(np.int64), both[:, 1].astype(np.int64)
