@@ -51,7 +51,7 @@ steps:
   asked:     {op: embed, from: hidden, using: {encoder: minilm}, with: {column: query}}
   dense:     {op: retrieve_dense, from: asked, against: vectors, with: {top_k: 100}}
   lexical:   {op: retrieve_bm25, from: dense, against: unique, using: {statistics: terms}, with: {top_k: 500}}
-  candidates: {op: fuse_rankings, from: lexical, with: {top_k: 100, bm25_weight: 0}}
+  candidates: {op: fuse_rankings, from: lexical, with: {top_k: 100, rankings: [{ids: candidate_ids, scores: dense_scores}, {ids: bm25_ids, scores: bm25_scores, weight: 0}]}}
   late:      {op: score_teacher, from: candidates, using: {teacher: late-interaction, texts: texts}, with: {max_candidates: 50}}
 """
 CROSSED = "  cross:     {op: score_teacher, from: candidates, using: {teacher: trained, texts: texts}, with: {max_candidates: 50}}\n"

@@ -1,11 +1,13 @@
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from operators.columns import content_ids
 from operators.contract import apply, ids, scores
-from operators.fuse_rankings import FuseRankings, fuse_rankings
+from operators.fuse_rankings import BM25, DENSE, FuseRankings, Ranking, fuse_rankings
 
 IDS = content_ids([str(i) for i in range(8)]).to_pylist()
 LIST = st.lists(st.integers(0, 7), unique=True, max_size=6)
@@ -29,11 +31,15 @@ def one_id(rank, number):
     return IDS[number]
 
 
+def weighed(*weights):
+    return tuple(r.model_copy(update={"weight": w}) for r, w in zip((DENSE, BM25), weights, strict=True))
+
+
 def naive(row, p):
     total = {}
-    for found, weight in zip(row, (p.dense_weight, p.bm25_weight), strict=True):
+    for found, weight in zip(row, (r.weight for r in p.rankings), strict=True):
         for rank, number in enumerate(found, 1):
-            total[IDS[number]] = total.get(IDS[number], 0) + weight / (p.k + rank)
+            total[IDS[number]] = total.get(IDS[number], 0) + weight / ((p.k or 60) + rank)
     rounded = {i: float(np.float32(s)) for i, s in total.items()}
     return sorted(rounded.items(), key=lambda pair: (-pair[1], pair[0]))[: p.top_k]
 
@@ -41,7 +47,7 @@ def naive(row, p):
 @settings(max_examples=80, deadline=None)
 @given(st.lists(st.tuples(LIST, LIST), max_size=5), st.integers(1, 9), st.sampled_from([1, 60]), WEIGHT, WEIGHT)
 def test_fused_order_is_the_sum_of_reciprocal_ranks_then_id(rows, top_k, k, dense, bm25):
-    p = FuseRankings(top_k=top_k, k=k, dense_weight=dense, bm25_weight=bm25)
+    p = FuseRankings(top_k=top_k, k=k, rankings=weighed(dense, bm25))
     found = apply(fuse_rankings, table(rows), p).table
     for row, names, fused in zip(rows, found["candidate_ids"].to_pylist(), found["fused_scores"].to_pylist(), strict=True):
         assert list(zip(names, fused, strict=True)) == naive(row, p)
@@ -61,3 +67,39 @@ def test_the_lists_of_bm25_end_here():
     found = apply(fuse_rankings, table([([1], [2])]), FuseRankings()).table
     assert "bm25_ids" not in found.column_names
     assert {"candidate_ids", "dense_scores", "bm25_scores", "fused_scores"} <= set(found.column_names)
+
+
+def test_a_list_of_weight_0_tells_its_scores_and_its_own_candidates_come_last():
+    found = apply(fuse_rankings, table([([1, 2], [3, 2])]), FuseRankings(rankings=weighed(1, 0))).table
+    assert found["candidate_ids"].to_pylist() == [[IDS[1], IDS[2], IDS[3]]]
+    assert found["bm25_scores"].to_pylist() == [[None, 0.875, 1.0]]
+
+
+def test_three_encoders_are_fused_and_only_candidate_ids_goes_on():
+    more = table([([1, 2], [2])]).append_column("e5_ids", pa.array([[IDS[4], IDS[2]]], ids))
+    more = more.append_column("e5_scores", pa.array([[0.5, 0.25]], scores))
+    p = FuseRankings(rankings=(DENSE, BM25, Ranking(ids="e5_ids", scores="e5_scores", weight=0.5)))
+    found = apply(fuse_rankings, more, p).table
+    assert found["candidate_ids"].to_pylist() == [[IDS[2], IDS[1], IDS[4]]]
+    assert found["e5_scores"].to_pylist() == [[0.25, None, 0.5]]
+    assert not {"bm25_ids", "e5_ids"} & set(found.column_names)
+
+
+def test_weighted_scores_stand_between_the_lowest_and_the_highest_of_their_list():
+    given_table = pa.table({
+        "candidate_ids": pa.array([IDS[:3], IDS[:2]], ids), "dense_scores": pa.array([[0.9, 0.8, 0.7], [0.5, 0.5]], scores),
+        "bm25_ids": pa.array([IDS[1:3], []], ids), "bm25_scores": pa.array([[30.0, 10.0], []], scores),
+    })  # fmt: skip
+    found = apply(fuse_rankings, given_table, FuseRankings(method="weighted", rankings=weighed(1, 2))).table
+    assert found["candidate_ids"].to_pylist() == [[IDS[1], IDS[0], IDS[2]], sorted(IDS[:2])]
+    assert np.allclose(found["fused_scores"].to_pylist()[0], [2.5, 1, 0], atol=1e-6)
+    assert found["fused_scores"].to_pylist()[1] == [1, 1]
+
+
+@pytest.mark.parametrize("params", [
+    {"method": "weighted", "k": 60}, {"rankings": [DENSE]}, {"rankings": [DENSE, DENSE]},
+    {"rankings": [{"ids": "a", "scores": "b", "weight": 0}, {"ids": "c", "scores": "d", "weight": 0}]},
+])  # fmt: skip
+def test_options_that_cannot_act_are_refused(params):
+    with pytest.raises(ValidationError):
+        FuseRankings.model_validate(params)
