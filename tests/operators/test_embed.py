@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from operators import columns
-from operators.contract import apply, text
+from operators.contract import InputError, apply, text
 from operators.embed import Embed, embed, example
 from operators.engines import load_model, packaged
 
@@ -50,3 +50,14 @@ def test_a_query_is_encoded_in_its_own_role_unless_told_otherwise() -> None:
     told = columns.vectors(apply(embed, table, Embed(column="query", role="passage"), encoder=encoder).table["vector"])
     assert asked.tobytes() == encoder.encode(["find owls"], "passage").tobytes()
     assert told.tobytes() == encoder.encode(["owls"], "passage").tobytes()
+
+
+def test_a_shorter_vector_is_the_start_of_the_whole_and_a_unit_again() -> None:
+    case = example()
+    whole = columns.vectors(apply(embed, case.table, case.params, **case.used).table["vector"])
+    short = apply(embed, case.table, Embed(dims=64, into="short"), **case.used).table
+    found = columns.vectors(short["short"])
+    assert "vector" not in short.column_names
+    assert np.allclose(found, whole[:, :64] / np.linalg.norm(whole[:, :64], axis=1, keepdims=True), atol=1e-6)
+    with pytest.raises(InputError, match="dims is 385, this encoder's vectors have 384 numbers"):
+        embed(case.table, Embed(dims=385), **case.used)
