@@ -49,6 +49,8 @@ def write(job: Job, table: pa.Table, source: pa.Table, outcome: Outcome, rows_in
     record: dict[str, Any] = {"file": job.file("parts"), "schema": [[f.name, str(f.type)] for f in table.schema]}
     record["sha256"], record["rows"] = job.store.write_table(record["file"], [table])
     record |= {"rows_in": rows_in, "rejected": _tally(outcome.rejects)}
+    if job.op.measure:
+        record["measured"] = dict(job.op.measure(table, job.params))
     if len(outcome.rejects):
         record["rejects"] = job.file("rejects")
         record["rejects_sha256"], _ = job.store.write_table(record["rejects"], [_named(outcome.rejects, source)])

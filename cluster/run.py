@@ -77,6 +77,12 @@ def finish(task: Task, bench: Bench, records: list[dict[str, Any]], started: flo
     rows_in = sum(r["rows_in"] for r in entry)
     if fault := over_limit(task.name, rows_in, rejected, task.max_rejected):
         raise StepFailed(fault)
+    measured: dict[str, int] = {}
+    for record in made:
+        for name, count in record.get("measured", {}).items():
+            measured[name] = measured.get(name, 0) + count
+    if task.op.floor and (low := task.op.floor(measured, task.params)):
+        raise StepFailed(f"{task.name}: {low}")
     kept = ("part", "file", "rows", "sha256", "rejects", "rejects_sha256", "files")
     parts = [{k: r[k] for k in kept if k in r} for r in made]
     if task.op.shape == "source":
@@ -87,7 +93,7 @@ def finish(task: Task, bench: Bench, records: list[dict[str, Any]], started: flo
         "inputs": [*task.inputs, *([task.against] if task.against else [])],
         "schema": made[0].get("schema", []), "rows_in": rows_in, "rows": sum(r["rows"] for r in made),
         "rejected": dict(sorted(rejected.items())), "parts": [p for p in parts if p["file"]],
-        "scanned": [p for p in parts if not p["file"]],
+        "scanned": [p for p in parts if not p["file"]], **({"measured": measured} if measured else {}),
     }  # fmt: skip
     if whole := manifest_of(bench.store, task.home):
         manifest = whole

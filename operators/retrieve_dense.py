@@ -93,7 +93,7 @@ def _nearest(left: pa.Table, side: _Side, p: RetrieveDense, documents: Documents
     out = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))]
     own, places = barred(left, side.names, documents, p.other_documents)
     if len(queries) and len(side.vectors):
-        error = _error(queries, side)
+        error = error_of(queries, side)
         for start in range(0, len(queries), BLOCK):
             block = slice(start, start + BLOCK)
             mine = slice(*np.searchsorted(own, [start, start + BLOCK]))
@@ -129,7 +129,7 @@ def _longest(passages: Array) -> float:
     return float(np.sqrt(np.einsum("nd,nd->n", passages, passages, dtype=np.float64).max(initial=0)))
 
 
-def _error(queries: Array, side: _Side) -> Array:
+def error_of(queries: Array, side: _Side) -> Array:
     """(N,) how far a float32 dot product of each query can be from the exact one."""
     if queries.shape[1] != side.vectors.shape[1]:
         raise InputError(

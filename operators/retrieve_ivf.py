@@ -1,0 +1,179 @@
+"""Approximate dense top-k: only the lists of the centroids nearest to a query are searched (Jégou et al., PAMI 2011, IVF).
+
+The centroids are held by an artifact of `fit_clusters`, so a passage's list hangs on the passage alone and no cut of the
+corpus changes an answer. Within the lists the search is exact, its scores are those of `retrieve_dense`. A sample of the
+queries is searched exactly, too; the recall on it stands in the manifest and below a floor the step fails.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field
+
+from operators import assign_clusters, retrieve_dense, topk
+from operators.columns import flat, row_seed, vectors
+from operators.content import codes, in_row, parents
+from operators.contract import ROW, Columns, Example, InputError, Params, ids, operator, row_id, scores, vector
+from operators.engines.search import propose
+from operators.fit_clusters import Centroids
+from operators.retrieve_dense import RetrieveDense, merge_dense, prepare_dense
+
+Array = np.ndarray[Any, Any]
+BLOCK, SPARE = 1024, 16
+
+
+class RetrieveIvf(Params):
+    """How many to keep, how many lists to search, and how good that must be."""
+
+    top_k: int = Field(default=50, ge=1)
+    probes: int = Field(default=16, ge=1, description="lists a query, of as many as there are centroids")
+    sample: float = Field(default=0.02, gt=0, le=1, description="share of the queries, by id, that are searched exactly, too")
+    min_recall: float = Field(default=0.95, ge=0, le=1, description="share of the exact top k of these that must be found")
+    seed: int = Field(default=0, ge=0)
+
+
+@dataclass(frozen=True)
+class _Lists:
+    """Passages by their nearest centroid."""
+
+    dense: retrieve_dense.Sides
+    vectors: Array
+    names: pa.Array
+    order: Array  # places, by list
+    starts: Array  # (lists + 1,)
+    longest: float
+
+
+def prepare_ivf(right: pa.Table, p: RetrieveIvf, *, centroids: Centroids, **used: Any) -> _Lists:
+    """Each passage to its list; an id of several vectors keeps them all."""
+    dense = prepare_dense(right, RetrieveDense(top_k=p.top_k))
+    side = dense[()]
+    found = pa.table({"vector": right["vector"].slice(0, 0)})
+    if len(side.vectors):
+        offsets = np.arange(len(side.vectors) + 1, dtype=np.int64) * side.vectors.shape[1]
+        found = pa.table({"vector": pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(side.vectors.reshape(-1)))})
+    of = assign_clusters.assign_clusters(found, assign_clusters.AssignClusters(), centroids=centroids)["cluster"].to_numpy()
+    starts = np.concatenate([[0], np.cumsum(np.bincount(of, minlength=len(centroids.matrix)))])
+    return _Lists(dense, side.vectors, side.names, np.argsort(of, kind="stable"), starts, side.longest)
+
+
+def merge_ivf(partials: list[pa.Table], p: RetrieveIvf) -> pa.Table:
+    """Merge what different ranges of the corpus gave."""
+    found = merge_dense(partials, RetrieveDense(top_k=p.top_k))
+    exact = topk.merge(("exact_ids", "exact_scores"), partials, p.top_k)
+    for name in ("exact_ids", "exact_scores"):
+        found = found.append_column(name, exact[name])
+    return found
+
+
+def measure_ivf(table: pa.Table, p: RetrieveIvf) -> Mapping[str, int]:
+    """How many of the exact top k of the sampled queries were found."""
+    offsets, wanted = flat(table["exact_ids"])
+    found_at, found = flat(table["candidate_ids"])
+    number, of_number = codes([wanted, found])
+    hit = in_row(parents(offsets), number, parents(found_at), of_number)
+    return {"sampled_queries": int((np.diff(offsets) > 0).sum()), "exact": len(wanted), "exact_found": int(hit.sum())}
+
+
+def floor_ivf(measured: Mapping[str, int], p: RetrieveIvf) -> str | None:
+    """Why the recall is not good enough; None where it is. A sample without queries has nothing to say."""
+    if not measured["exact"] or measured["exact_found"] / measured["exact"] >= p.min_recall:
+        return None
+    recall = measured["exact_found"] / measured["exact"]
+    return (
+        f"recall@{p.top_k} on {measured['sampled_queries']} sampled queries is {recall:.4f}, below min_recall {p.min_recall}; "
+        f"raise probes (now {p.probes}), or use retrieve_dense, which is exact"
+    )
+
+
+WRITES: Columns = {"candidate_ids": ids, "dense_scores": scores, "exact_ids": ids, "exact_scores": scores}
+
+
+@operator(
+    "cross", version="1", reads={"query_id": row_id, "vector": vector}, against={"passage_id": row_id, "vector": vector},
+    writes=WRITES, prepare=prepare_ivf, merge=merge_ivf, measure=measure_ivf, floor=floor_ivf, rows="same",
+)  # fmt: skip
+def retrieve_ivf(left: pa.Table, right: _Lists, p: RetrieveIvf, *, centroids: Centroids) -> pa.Table:
+    """N queries against M passages, ``probes`` lists each; ``exact_ids`` of the sampled ones."""
+    queries = vectors(left["vector"])
+    out = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))]
+    if len(queries) and len(right.vectors):
+        error = retrieve_dense.error_of(queries, right.dense[()])
+        for start in range(0, len(queries), BLOCK):
+            block = slice(start, start + BLOCK)
+            row, at, exact = _probe(queries[block], right, p, centroids.matrix, error[block])
+            out.append((row + start, at, exact))
+    row, at, exact = (np.concatenate(x) for x in zip(*out, strict=True))
+    found = topk.partial(("candidate_ids", "dense_scores"), left[ROW], row, exact, right.names.take(pa.array(at)), p.top_k)
+    drawn = [row_seed(p.seed, "recall", one) / 2**63 < p.sample for one in left["query_id"].to_pylist()]
+    sampled = retrieve_dense.retrieve_dense(left.filter(pa.array(drawn, pa.bool_())), right.dense, RetrieveDense(top_k=p.top_k))
+    at_left = np.flatnonzero(drawn)
+    sizes = np.zeros(len(left), np.int64)
+    offsets, _ = flat(sampled["candidate_ids"])
+    sizes[at_left] = np.diff(offsets)
+    ends = pa.array(np.concatenate([[0], np.cumsum(sizes)]), pa.int32())
+    for name, column in (("exact_ids", "candidate_ids"), ("exact_scores", "dense_scores")):
+        found = found.append_column(name, pa.ListArray.from_arrays(ends, flat(sampled[column])[1]))
+    return found
+
+
+def _probe(queries: Array, lists: _Lists, p: RetrieveIvf, matrix: Array, error: Array) -> tuple[Array, Array, Array]:
+    """(rows, places, float32 of float64 scores) of at least the top k of each query among its lists."""
+    wide = lists.dense[()].spread + SPARE
+    rows, places, rough = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.float32)]
+    probed = _nearest(queries, matrix, min(p.probes, len(matrix)))
+    asked = np.argsort(probed.reshape(-1), kind="stable")
+    edges = np.searchsorted(probed.reshape(-1)[asked], np.arange(len(matrix) + 1))
+    for one in np.flatnonzero((np.diff(edges) > 0) & (np.diff(lists.starts) > 0)):
+        who, told = asked[edges[one] : edges[one + 1]] // probed.shape[1], lists.order[lists.starts[one] : lists.starts[one + 1]]
+        found = queries[who] @ lists.vectors[told].T
+        rows.append(np.repeat(who, len(told)))
+        places.append(np.tile(told, len(who)))
+        rough.append(found.reshape(-1))
+    row, place, near = np.concatenate(rows), np.concatenate(places), np.concatenate(rough)
+    order = np.lexsort((-near, row))
+    row, place, near = row[order], place[order], near[order]
+    rank = np.arange(len(row)) - np.searchsorted(row, row)
+    count = np.bincount(row, minlength=len(queries))
+    keep = rank < wide
+    exact = _exact(queries, lists.vectors, row[keep], place[keep])
+    # As in retrieve_dense: what was left out scores at most the last kept one and the error.
+    sure = count <= wide
+    for q in np.flatnonzero(~sure):
+        mine = slice(*np.searchsorted(row[keep], [q, q + 1]))
+        kth = np.partition(exact[mine], len(exact[mine]) - lists.dense[()].spread)[len(exact[mine]) - lists.dense[()].spread]
+        sure[q] = np.float32(float(near[keep][mine][-1]) + error[q]) < kth
+    again = ~sure[row] & ~keep
+    more = _exact(queries, lists.vectors, row[again], place[again])
+    return np.concatenate([row[keep], row[again]]), np.concatenate([place[keep], place[again]]), np.concatenate([exact, more])
+
+
+def _nearest(queries: Array, matrix: Array, probes: int) -> Array:
+    """The ``probes`` centroids of the largest float64 product of each query: (Q, probes)."""
+    if queries.shape[1] != matrix.shape[1]:
+        raise InputError(
+            f"retrieve_ivf: queries have {queries.shape[1]} dimensions, centroids {matrix.shape[1]}; "
+            "fit the centroids on vectors of the same encoder"
+        )
+    _, near = propose(queries, np.ascontiguousarray(matrix, np.float32), min(probes + SPARE, len(matrix)))
+    near = np.sort(near, axis=1)
+    exact = np.concatenate([topk.dots(queries[i : i + 8, None, :], matrix[near[i : i + 8]]) for i in range(0, len(queries), 8)])
+    chosen: Array = np.take_along_axis(near, np.argsort(-exact, axis=1, kind="stable")[:, :probes], 1)
+    return chosen
+
+
+def _exact(queries: Array, passages: Array, rows: Array, places: Array) -> Array:
+    cuts = [slice(i, i + topk.SLICE) for i in range(0, len(rows), topk.SLICE)]
+    parts = [topk.dots(queries[rows[c]], passages[places[c]]).astype(np.float32) for c in cuts]
+    return np.concatenate([np.empty(0, np.float32), *parts])
+
+
+def example() -> Example:
+    """The sides of `retrieve_dense`, two lists."""
+    shown = retrieve_dense.example()
+    assert shown.against is not None
+    centroids = Centroids(vectors(shown.against["vector"])[:2])
+    return Example(shown.table, RetrieveIvf(top_k=3, probes=1, sample=1.0, min_recall=0), {"centroids": centroids}, shown.against)
