@@ -63,8 +63,9 @@ class SelectNegatives(Params):
     rank_from: int | None = Field(default=None, ge=1)
     rank_to: int | None = Field(default=None, ge=1)
     quantile: float | None = Field(default=None, ge=0, le=1)
+    hardness: str | None = Field(default=None, min_length=1, description="utility: what is weighed; dense_scores if not said")
     risk_weight: float | None = Field(
-        default=None, ge=0, description="utility: what the probability of being relevant costs, in units of the score"
+        default=None, ge=0, description="utility: what the probability of being relevant costs, in units of the hardness"
     )
     max_risk: float | None = Field(default=None, ge=0, le=1, description="beside any policy: keep below this probability")
     near_duplicate: float | None = Field(
@@ -81,8 +82,8 @@ class SelectNegatives(Params):
             raise ValueError(f"margin does nothing under policy {self.policy}: leave it out")
         if self.quantile is not None and self.policy != "quantile":
             raise ValueError(f"quantile does nothing under policy {self.policy}: leave it out")
-        if self.risk_weight is not None and self.policy != "utility":
-            raise ValueError(f"risk_weight does nothing under policy {self.policy}: leave it out, or say max_risk")
+        if (self.risk_weight is not None or self.hardness) and self.policy != "utility":
+            raise ValueError(f"risk_weight and hardness do nothing under policy {self.policy}: leave them out, or say max_risk")
         missing = {
             "utility": self.risk_weight is None and "risk_weight",
             "absolute": self.max_score is None and "max_score",
@@ -101,7 +102,12 @@ class SelectNegatives(Params):
 def _reads(p: SelectNegatives) -> Columns:
     fixed = {"query_id": row_id, "positive_ids": ids, "candidate_ids": ids, p.score: scores}
     own = {"positive_scores": scores} if p.score == "teacher_scores" and p.policy in _RELATIVE else {}
-    return {**fixed, **own, **({RISK: scores} if _risky(p) else {})}
+    hard = {_hardness(p): scores} if p.policy == "utility" else {}
+    return {**fixed, **own, **hard, **({RISK: scores} if _risky(p) else {})}
+
+
+def _hardness(p: SelectNegatives) -> str:
+    return p.hardness or "dense_scores"
 
 
 def _risky(p: SelectNegatives) -> bool:
@@ -135,10 +141,11 @@ def select_negatives(table: pa.Table, p: SelectNegatives, *, texts: Texts, docum
     text_of, text_wanted = text_codes(texts, [candidates, positives])
     same_text = in_row(rows, text_of, owner, text_wanted)
     risk = _aligned(table, RISK, offsets) if _risky(p) else np.zeros(len(rows))
+    worth = _aligned(table, _hardness(p), offsets) - (p.risk_weight or 0) * risk if p.policy == "utility" else value
     out = np.zeros(len(rows), np.int8)  # 0, or 1 + the rule that took the candidate out
     _out(out, 1, in_row(rows, id_of, owner, id_wanted))
     _out(out, 2, same_text)
-    _out(out, 3, np.isnan(value) | np.isnan(risk))
+    _out(out, 3, np.isnan(value) | np.isnan(risk) | np.isnan(worth))
     left = np.flatnonzero(out == 0)
     again = np.zeros(len(rows), bool)
     again[left] = ~best_of_each(rows[left], text_of[left], value[left])
@@ -156,7 +163,7 @@ def select_negatives(table: pa.Table, p: SelectNegatives, *, texts: Texts, docum
         left = np.flatnonzero(out == 0)
         alike = near(texts, rows[left], candidates.take(pa.array(left)), owner, positives, p.near_duplicate)
         _out(out, 9, np.isin(np.arange(len(rows)), left[alike]))
-    chosen = _choose(table, p, rows, candidates, value - (p.risk_weight or 0) * risk, out == 0)
+    chosen = _choose(table, p, rows, candidates, worth, out == 0)
     return _outcome(table, p, rows, out, np.isnan(limit), chosen, candidates, value)
 
 

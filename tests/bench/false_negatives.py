@@ -24,7 +24,7 @@ from operators.fit_false_negatives import FitFalseNegatives, fit_false_negatives
 from operators.index_texts import Texts
 from operators.score_false_negatives import ScoreFalseNegatives, score_false_negatives
 from operators.select_negatives import SelectNegatives, select_negatives
-from tests.bench.harness import ROOT, data, pithead, save
+from tests.bench.harness import ROOT, data, pithead, save, stored
 
 COLLECTIONS = {"vaswani": "qrels", "cisi": "qrels", "cranfield": "qrels_with_source", "xquad": "qrels_cross"}
 CHOSEN_ON = ("vaswani", "cisi")
@@ -71,6 +71,11 @@ class Judged:
         return self.tables["late-interaction"]
 
 
+def _crossed(name: str) -> bool:
+    """Whether the trained cross-encoder is asked; it has read English alone."""
+    return bool(CROSS) and name != "xquad"
+
+
 def gather(name: str, folder: Path) -> Judged:
     """Run the flow over one collection."""
     home = data() / name
@@ -81,9 +86,9 @@ def gather(name: str, folder: Path) -> Judged:
     pq.write_table(queries, folder / "queries.parquet")
     qrels = pq.read_table(home / f"{COLLECTIONS[name]}.parquet")
     pq.write_table(qrels.filter(pa.compute.is_in(qrels["query_id"], queries["_id"])), folder / "qrels.parquet")
-    flow = FLOW.replace("ANALYSER", "plain" if name == "xquad" else "english") + (CROSSED if CROSS else "")
+    flow = FLOW.replace("ANALYSER", "plain" if name == "xquad" else "english") + (CROSSED if _crossed(name) else "")
     (folder / "flow.yaml").write_text(flow)
-    if CROSS:
+    if _crossed(name):
         entry = {"kind": "teacher", "backend": "cross-encoder", "model": str(Path(CROSS).resolve()), "activation": "sigmoid"}
         shipped = yaml.safe_load((ROOT / "configs" / "models.yaml").read_text())
         (folder / "models.yaml").write_text(yaml.safe_dump({**shipped, "trained": {**entry, "max_tokens": 256}}))
@@ -123,7 +128,7 @@ def ours(c: Judged) -> list[dict[str, Any]]:
         table = apply(score_false_negatives, table, ScoreFalseNegatives(scores=names)).table
         taught = [{"policy": "quantile", "quantile": 0.5}, *dense[4:]]
         for said in [*(dense if teacher == "none" else taught), *weighed]:
-            of = "dense_scores" if teacher == "none" or said["policy"] == "utility" else "teacher_scores"
+            of = "dense_scores" if teacher == "none" else "teacher_scores"
             p = SelectNegatives.model_validate({"score": of, "negatives": WANTED, "min_negatives": WANTED, **said})
             chosen = apply(select_negatives, table, p, texts=c.texts).table
             lists: list[list[bytes]] = [[] for _ in range(len(table))]
@@ -164,11 +169,11 @@ def theirs(c: Judged, cache: str) -> list[dict[str, Any]]:
     queries = c.rows["query"].to_pylist()
     positives = c.texts.take(columns.flat(c.rows["positive_ids"])[1]).to_pylist()
     row_of, found = {q: i for i, q in enumerate(queries)}, []
-    crosses = [("none", None)] + ([("cross-encoder", CrossEncoder(CROSS, device="cpu", max_length=256))] if CROSS else [])
+    crosses = [("none", None)] + ([("cross-encoder", CrossEncoder(CROSS, device="cpu", max_length=256))] if _crossed(c.name) else [])
     for teacher, cross in crosses:
         for name, said in PEER.items():
-            if cross is not None and not ({"absolute_margin", "relative_margin", "max_score"} & set(said)):
-                continue  # without a margin it leaves its cross-encoder unused
+            if cross is not None and "relative_margin" not in said:
+                continue  # without a margin it leaves its cross-encoder unused; with every one it would take hours
             got = mine_hard_negatives(
                 Dataset.from_dict({"query": queries, "answer": positives}), model, corpus=corpus, num_negatives=WANTED,
                 output_format="n-tuple", verbose=False, cache_folder=cache, cross_encoder=cross, **said,
@@ -227,14 +232,18 @@ def fitted(collections: list[Judged]) -> list[dict[str, Any]]:
 
 
 def main() -> None:
+    asked = os.environ.get("COLLECTIONS", " ".join(COLLECTIONS)).split()
+    kept = [r for r in stored("false_negatives") if r["tool"] != "against" and r["collection"] not in asked]
     rows, chosen = [], []
-    for name in os.environ.get("COLLECTIONS", " ".join(COLLECTIONS)).split():
+    for name in asked:
         folder = Path(os.environ.get("KEEP", tempfile.mkdtemp(prefix="pithead-bench-"))) / name
         folder.mkdir(parents=True, exist_ok=True)
         c = gather(name, folder)
         chosen += [c] if name in CHOSEN_ON else []
         rows += [*theirs(c, str(folder / "peer")), *ours(c)]
-    save("false_negatives", [*rows, *fitted(chosen), *against(rows)])
+    if len(chosen) == len(CHOSEN_ON):
+        kept = [*(r for r in kept if r["tool"] != "fit"), *fitted(chosen)]
+    save("false_negatives", [*rows, *kept, *against([*rows, *kept])])
 
 
 if __name__ == "__main__":

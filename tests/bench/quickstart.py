@@ -1,4 +1,4 @@
-"""The quickstart, cold, again, and with another margin: seconds, memory, model calls."""
+"""The quickstart, cold, again, and with another weight of the risk: seconds, memory, model calls."""
 
 import shutil
 import tempfile
@@ -11,7 +11,7 @@ CALLS = ("llm_requests", "encoder_texts", "teacher_pairs")
 def main() -> None:
     store = tempfile.mkdtemp(prefix="pithead-bench-")
     rows = []
-    runs = {"cold": [], "again": [], "margin 0.1": ["--set", "negatives.margin=0.1"]}
+    runs = {"cold": [], "again": [], "risk_weight 0.3": ["--set", "negatives.risk_weight=0.3"]}
     for name, change in runs.items():
         answer, seconds, mib = pithead("run", "quickstart", "--store", store, *change)
         ran = [f for f in answer["funnel"] if not f["stored"]]

@@ -249,12 +249,14 @@ def test_no_passage_of_a_positives_document_is_a_negative() -> None:
 
 def test_utility_weighs_how_hard_a_candidate_is_against_how_likely_it_is_relevant() -> None:
     table = of_ids(
-        [IDS["oak"]], [IDS[w] for w in ("birch", "elm", "ash", "fir")], [0.9, 0.8, 0.7, 0.1],
-        false_negative_scores=[0.9, 0.1, 0.5, math.nan],
+        [IDS["oak"]], [IDS[w] for w in ("birch", "elm", "ash", "fir")], [0.1, 0.2, 0.3, 0.4],
+        false_negative_scores=[0.9, 0.1, 0.5, math.nan], dense_scores=[0.9, 0.8, 0.7, 0.1],
     )  # fmt: skip
     for weight, cap, wanted in ((0, None, "birch elm ash"), (0.4, None, "elm birch ash"), (0.4, 0.5, "elm"), (2, None, "elm ash birch")):
         p = SelectNegatives(policy="utility", risk_weight=weight, max_risk=cap)
         assert picked(apply(select_negatives, table, p, texts=TEXTS)) == [wanted.split() if cap is None else [wanted]]
+    told = apply(select_negatives, table, SelectNegatives(policy="utility", risk_weight=0), texts=TEXTS).table
+    assert np.allclose(told["negative_scores"].to_pylist()[0], [0.1, 0.2, 0.3])  # the scorer's, as the positive's
     capped = apply(select_negatives, table, SelectNegatives(policy="window", rank_to=4, max_risk=0.5), texts=TEXTS)
     assert picked(capped) == [["elm"]]
 
@@ -264,6 +266,7 @@ def test_utility_weighs_how_hard_a_candidate_is_against_how_likely_it_is_relevan
     [
         {"policy": "utility"},
         {"policy": "margin", "risk_weight": 1},
+        {"policy": "margin", "hardness": "dense_scores"},
         {"policy": "window", "rank_from": 2, "margin": 0.1},
         {"policy": "percentage", "quantile": 0.5},
         {"policy": "absolute"},
