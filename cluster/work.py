@@ -129,16 +129,20 @@ class Job:
         self.used = {name: self._kept(name, used) for name, used in loaded(self.op, work).items()}
 
     def _kept(self, name: str, used: Any) -> Any:
-        """An LLM behind its ledger; anything else as it is."""
+        """An LLM behind its ledger, be it a teacher's; anything else as it is."""
         said = json.loads(self.work.using[name])
-        if said.get("kind") != "llm" or self.work.kind not in ASKING:
+        if "artifact" in said or self.work.kind not in ASKING:
             return used
         from operators.engines.models import ModelEntry
 
-        entry = ModelEntry.model_validate(said)
+        entry = ModelEntry.model_validate(said).generator()
+        if entry is None:
+            return used
         home = f"{model_home(entry)}/{self.op.name}"
         self.journals.append(FileJournal(self.store, home, self.work.name, self.attempt))
-        return Ledger(used, model_key(entry), self.journals[-1], (entry.serving.price_in, entry.serving.price_out))
+        prices = (entry.serving.price_in, entry.serving.price_out)
+        ledger = Ledger(used if said["kind"] == "llm" else used.llm, model_key(entry), self.journals[-1], prices)
+        return ledger if said["kind"] == "llm" else used.asking(ledger)
 
     def close(self) -> None:
         """Write what the journals gathered, however the work ended."""
