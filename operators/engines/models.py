@@ -30,6 +30,7 @@ BACKENDS: dict[str, dict[str, str]] = {  # kind → back end → module:function
     "teacher": {
         "late-interaction": "operators.engines.teacher:load_late",
         "cross-encoder": "operators.engines.teacher:load_cross",
+        "vllm": "operators.engines.vllm_teacher:load_vllm_teacher",
         "llm-relevance": "operators.engines.teacher_llm:load_relevance",
         "llm-likelihood": "operators.engines.teacher_llm:load_likelihood",
     },
@@ -118,7 +119,7 @@ class ModelEntry(Params):
             return value
         cross = "probability" if value.get("activation") == "sigmoid" else "logit"
         fixed = {"late-interaction": "cosine", "llm-relevance": "probability", "llm-likelihood": "log-probability"}
-        implied = {**fixed, "cross-encoder": cross}.get(value.get("backend", ""))
+        implied = {**fixed, "cross-encoder": cross, "vllm": cross}.get(value.get("backend", ""))
         if implied and value.get("score_space", implied) != implied:
             raise ValueError(f"score_space {value['score_space']!r} does not fit: {value['backend']} gives {implied}")
         return {**value, "score_space": implied} if implied else value
@@ -174,9 +175,8 @@ def entry_of(value: Any, folder: Path) -> ModelEntry:
 
 
 def _prompt_text(path: Path) -> str:
-    """What a prompt file says, without the line break at its end."""
     try:
-        return path.read_text(encoding="utf-8").removesuffix("\n")
+        return path.read_text(encoding="utf-8").removesuffix("\n")  # an editor's
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"models.yaml: prompt: {path} cannot be read ({error}); name a text file beside models.yaml") from error
 
