@@ -11,6 +11,7 @@ import socket
 import sys
 import time
 import traceback
+import typing
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import Any, Literal
@@ -68,6 +69,14 @@ def find(spec: str) -> Operator:
     return getattr(importlib.import_module(module), name)  # type: ignore[no-any-return]
 
 
+def made_by(op: Operator) -> type | None:
+    """The class of a build's artifact, as the function and its fold's ``finish`` declare; None where they do not."""
+    fold = typing.get_type_hints(op.fn).get("return")
+    finish = getattr(fold, "finish", None)
+    made = typing.get_type_hints(finish).get("return") if finish else None
+    return made if isinstance(made, type) else None
+
+
 @lru_cache(maxsize=4)
 def load_store(uri: str) -> Store:
     """Open a store once a process."""
@@ -93,7 +102,7 @@ def loaded(op: Operator, work: Work) -> dict[str, Any]:
     for name, ref in work.using.items():
         value = json.loads(ref)
         if "artifact" in value:
-            used[name] = _artifact(work.store, op.uses[name], value["artifact"])
+            used[name] = _artifact(work.store, made_by(find(value["of"])) or op.uses[name], value["artifact"])
         else:
             used[name] = _model(value["kind"], json.dumps(value, sort_keys=True))
     return used
@@ -120,16 +129,20 @@ class Job:
         self.used = {name: self._kept(name, used) for name, used in loaded(self.op, work).items()}
 
     def _kept(self, name: str, used: Any) -> Any:
-        """An LLM behind its ledger; anything else as it is."""
+        """An LLM behind its ledger, be it a teacher's; anything else as it is."""
         said = json.loads(self.work.using[name])
-        if said.get("kind") != "llm" or self.work.kind not in ASKING:
+        if "artifact" in said or self.work.kind not in ASKING:
             return used
         from operators.engines.models import ModelEntry
 
-        entry = ModelEntry.model_validate(said)
+        entry = ModelEntry.model_validate(said).generator()
+        if entry is None:
+            return used
         home = f"{model_home(entry)}/{self.op.name}"
         self.journals.append(FileJournal(self.store, home, self.work.name, self.attempt))
-        return Ledger(used, model_key(entry), self.journals[-1], (entry.serving.price_in, entry.serving.price_out))
+        prices = (entry.serving.price_in, entry.serving.price_out)
+        ledger = Ledger(used if said["kind"] == "llm" else used.llm, model_key(entry), self.journals[-1], prices)
+        return ledger if said["kind"] == "llm" else used.asking(ledger)
 
     def close(self) -> None:
         """Write what the journals gathered, however the work ended."""

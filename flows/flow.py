@@ -1,6 +1,5 @@
 """A flow resolved: typed steps, every column, type, file and model checked before anything runs."""
 
-import inspect
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from flows.config import CONFIGS, ROOT, StepConfig, read_config
 from flows.faults import FlowError, did_you_mean, sentences
 from flows.fingerprint import fingerprint
 from flows.lookup import find_operator, read_models, resolve
+from flows.using import resolve_using, spaces, spaces_above
 from operators.contract import InputError, Operator, Params
 from operators.engines.models import PACKAGE
 from operators.engines.weights import digest_of
@@ -61,7 +61,7 @@ class Flow:
 
 
 @dataclass
-class _Checks:
+class Checks:
     """A check under way: what was found above, and every fault so far."""
 
     path: Path
@@ -79,7 +79,7 @@ def load(path: Path, changes: Sequence[str] = ()) -> Flow:
     # A shipped flow has no project of its own: it is where you stand. Its own prompts go before yours of the same name.
     here = [Path.cwd()] if path.is_relative_to(CONFIGS) else []
     roots = list(dict.fromkeys([path.parent, path.parent.parent, CONFIGS, ROOT, *here]))
-    checks = _Checks(path, roots, read_models([*here, *roots]), list(config.steps), config.seed)
+    checks = Checks(path, roots, read_models([*here, *roots]), list(config.steps), config.seed)
     for name, written in config.steps.items():
         _check_step(checks, name, written)
     if checks.faults:
@@ -87,7 +87,7 @@ def load(path: Path, changes: Sequence[str] = ()) -> Flow:
     return Flow(config.flow, path, config.seed, list(checks.steps.values()), roots)
 
 
-def _check_step(checks: _Checks, name: str, written: StepConfig) -> None:
+def _check_step(checks: Checks, name: str, written: StepConfig) -> None:
     at, before = f"{checks.path}: steps.{name}", len(checks.faults)
     if not name.replace("_", "").replace("-", "").isalnum():
         checks.faults.append(f"{at}: a step's name is letters, digits, '_' and '-'")
@@ -101,14 +101,13 @@ def _check_step(checks: _Checks, name: str, written: StepConfig) -> None:
     sources = [written.sources] if isinstance(written.sources, str) else list(written.sources)
     _check_links(checks, at, op, sources, written.against)
     absent = written.optional and getattr(params, "path", None) == ""
-    using, models = _using(checks, at, op, written.using)
+    using, models = resolve_using(checks, at, op, written.using)
     columns = dict(_input_columns(checks, at, sources, written.keep, op)) if op.shape != "source" else {}
     if params is not None and len(checks.faults) == before:
         _check_columns(checks, at, op, params, sources, written, columns)
         if op.check and not absent:
-            spaces = {f"{k}_space": m.score_space for k, m in models.items() if m.kind == "teacher"}
-            above = _spaces_above(checks, sources)
-            checks.faults += [f"{at}: {f}" for f in op.check(params, {**models, **above, **spaces})]
+            above = spaces_above(checks, sources)
+            checks.faults += [f"{at}: {f}" for f in op.check(params, {**models, **above, **spaces(checks, using, models)})]
     writes = {} if params is None or op.shape == "build" else dict(op.columns_written(params))
     kept = {} if op.closed or op.shape == "build" else columns
     checks.steps[name] = Step(
@@ -131,7 +130,7 @@ def _nothing(table: pa.Table, p: Params) -> pa.Table:
 _NOTHING = Operator(_nothing, "map", "0", {}, {}, Params, {})
 
 
-def _params(checks: _Checks, at: str, op: Operator, written: StepConfig) -> Params | None:
+def _params(checks: Checks, at: str, op: Operator, written: StepConfig) -> Params | None:
     given = dict(written.params)
     if "seed" in op.params.model_fields:
         given.setdefault("seed", checks.seed)
@@ -145,7 +144,7 @@ def _params(checks: _Checks, at: str, op: Operator, written: StepConfig) -> Para
     return None
 
 
-def _find_files(checks: _Checks, at: str, op: Operator, given: dict[str, Any]) -> None:
+def _find_files(checks: Checks, at: str, op: Operator, given: dict[str, Any]) -> None:
     """Make the paths of the params whole."""
     if given.get("path") and isinstance(given["path"], str) and op.shape == "source" and not given["path"].endswith(":"):
         given["path"] = resolve(given["path"], checks.roots)
@@ -156,7 +155,7 @@ def _find_files(checks: _Checks, at: str, op: Operator, given: dict[str, Any]) -
             checks.faults.append(f"{at}.with.tokenizer: {tokenizer}: no such file; give a tokenizer.json or package:NAME/FILE")
 
 
-def _check_links(checks: _Checks, at: str, op: Operator, sources: list[str], against: str | None) -> None:
+def _check_links(checks: Checks, at: str, op: Operator, sources: list[str], against: str | None) -> None:
     if op.shape == "source" and sources:
         checks.faults.append(f"{at}.from: {op.name} reads files, not steps; remove it")
         return
@@ -176,46 +175,8 @@ def _check_links(checks: _Checks, at: str, op: Operator, sources: list[str], aga
         checks.faults.append(f"{at}.against: {fault}")
 
 
-def _using(checks: _Checks, at: str, op: Operator, given: Mapping[str, str]) -> tuple[dict[str, str], dict[str, Any]]:
-    steps: dict[str, str] = {}
-    models: dict[str, Any] = {}
-    for extra in sorted(set(given) - set(op.uses)):
-        checks.faults.append(f"{at}.using.{extra}: {op.name} uses no {extra!r}{did_you_mean(extra, op.uses)}")
-    for name, kind in op.uses.items():
-        if name not in given and name in op.optional:
-            continue
-        if name not in given:
-            checks.faults.append(f"{at}.using.{name}: this key is missing; {op.name} uses a {kind.__name__}")
-        elif inspect.isclass(kind) and kind.__name__ in ("LLM", "Encoder", "Teacher"):
-            _model(checks, f"{at}.using.{name}", name, given[name], kind.__name__.lower(), models)
-        elif given[name] not in checks.steps:
-            below = given[name] in checks.all_names
-            why = "it stands at or below this step" if below else "no step of that name stands above it"
-            checks.faults.append(f"{at}.using.{name}: {given[name]!r}: {why}{did_you_mean(given[name], checks.steps)}")
-        elif checks.steps[given[name]].spec and checks.steps[given[name]].op.shape != "build":
-            checks.faults.append(f"{at}.using.{name}: {given[name]!r} makes rows, not a {kind.__name__}")
-        else:
-            steps[name] = given[name]
-    return steps, models
-
-
-def _model(checks: _Checks, at: str, name: str, key: str, kind: str, models: dict[str, Any]) -> None:
-    from operators.engines.models import model_fault
-
-    entry = checks.models.get(key)
-    if entry is None:
-        known = [k for k, m in checks.models.items() if m.kind == kind]
-        checks.faults.append(f"{at}: models.yaml has no {kind} {key!r}{did_you_mean(key, known)}")
-    elif entry.kind != kind:
-        checks.faults.append(f"{at}: {key!r} of models.yaml is a {entry.kind}, this needs a {kind}")
-    elif fault := model_fault(entry):
-        checks.faults.append(f"{at}: {key}: {fault}")
-    else:
-        models[name] = entry.pinned()
-
-
 def _input_columns(
-    checks: _Checks, at: str, sources: list[str], keep: list[str] | None, op: Operator
+    checks: Checks, at: str, sources: list[str], keep: list[str] | None, op: Operator
 ) -> Mapping[str, pa.DataType]:
     have: dict[str, pa.DataType] | None = None
     for source in sources:
@@ -229,7 +190,7 @@ def _input_columns(
 
 
 def _check_columns(
-    checks: _Checks, at: str, op: Operator, params: Params, sources: list[str], written: StepConfig, kept: Mapping[str, Any]
+    checks: Checks, at: str, op: Operator, params: Params, sources: list[str], written: StepConfig, kept: Mapping[str, Any]
 ) -> None:
     have = _input_columns(checks, at, sources, None, op)
     sides = [(sources, op.columns_read(params), have)]
@@ -244,18 +205,6 @@ def _check_columns(
                 checks.faults.append(f"{what}, which {whose} lacks{did_you_mean(column, columns)}")
             elif columns[column] != kind:
                 checks.faults.append(f"{what} as {kind}, {whose} has it as {columns[column]}")
-
-
-def _spaces_above(checks: _Checks, sources: list[str]) -> dict[str, Any]:
-    """The score space of the nearest teacher above, for steps that read its scores."""
-    for source in sources:
-        step = checks.steps.get(source)
-        while step is not None and step.spec:
-            for model in step.models.values():
-                if model.kind == "teacher":
-                    return {"teacher_space": model.score_space}
-            step = checks.steps.get(step.sources[0]) if step.sources else None
-    return {}
 
 
 def recipe_of(step: Step, prints: Mapping[str, str]) -> str:

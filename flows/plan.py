@@ -62,7 +62,7 @@ def _task(flow: Flow, step: Step, items: Sequence[Item], prints: dict[str, str],
     keep = sorted(step.keep) if step.keep is not None else None
     texts = [prints[above] for name, above in step.using.items() if by_row(step, name)]
     using = {
-        **{name: json.dumps({"artifact_of": homes[above]}) for name, above in step.using.items()},
+        **{name: json.dumps({"artifact_of": homes[above], "of": flow.step(above).spec}) for name, above in step.using.items()},
         **{name: model.model_dump_json() for name, model in step.models.items()},
     }
     return Task(
@@ -90,7 +90,7 @@ def with_artifacts(task: Task, store: Store) -> Task:
             manifest = manifest_of(store, value["artifact_of"])
             if manifest is None:
                 raise InputError(f"{task.name}: the artifact that it uses as {name} is not stored; run the steps above it first")
-            value = {"artifact": manifest["parts"][0]["file"]}
+            value = {"artifact": manifest["parts"][0]["file"], "of": value["of"]}
         using[name] = json.dumps(value)
     return replace(task, using=using)
 

@@ -129,6 +129,7 @@ class Operator:
     publishes: bool = False  # its output is a training set
     scored: Mapping[str, str] = field(default_factory=dict)  # ids → scores: a teacher's of `query` and each text alone
     closed: bool = False  # only the columns it writes pass on; others end here
+    space: Callable[[Any], str] | None = None  # build of a teacher: the space of its scores
 
     @property
     def name(self) -> str:

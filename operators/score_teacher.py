@@ -20,7 +20,8 @@ class ScoreTeacher(Params):
 
 @operator(
     "map", version="1", reads={"query": text, "positive_ids": ids, "candidate_ids": ids},
-    writes={"teacher_scores": scores, "positive_scores": scores}, rows="same", needs=Needs(batch_rows=512),
+    writes={"teacher_scores": scores, "positive_scores": scores}, rows="same",
+    needs=Needs(batch_rows=4096),  # a block of texts is read once a batch: 512 rows read 2.5 times the bytes of 2000
     scored={"positive_ids": "positive_scores", "candidate_ids": "teacher_scores"},
 )  # fmt: skip
 def score_teacher(table: pa.Table, p: ScoreTeacher, *, teacher: Teacher, texts: Texts) -> Outcome:

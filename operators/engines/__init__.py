@@ -21,7 +21,7 @@ def load_model(kind: str, entry: ModelEntry) -> Any:
         return _load(kind, entry.model_dump_json())
 
 
-_LOADING = threading.Lock()  # parts that a worker does at once must not load a model twice
+_LOADING = threading.RLock()  # parts that a worker does at once must not load a model twice; a teacher loads its LLM
 
 
 @lru_cache(maxsize=4)

@@ -24,6 +24,7 @@ class Encoder(Protocol):
 
     dim: int
     counters: dict[str, int]
+    entry: ModelEntry
 
     def encode(self, texts: Sequence[str], role: Role) -> Array:
         """The vectors (N, dim) float32 of ``texts`` in their role."""
@@ -89,7 +90,7 @@ class SentenceEncoder:
     """
 
     def __init__(self, model: Any, entry: ModelEntry) -> None:
-        self._model, self._prompts = model, _prompts(entry, model.prompts)
+        self._model, self.entry, self._prompts = model, entry, _prompts(entry, model.prompts)
         self._budget = HALF_BUDGET if entry.dtype == "bfloat16" else BUDGET
         window = min(entry.max_tokens, model.max_seq_length or entry.max_tokens)
         self._tokens = Tokens(model.tokenizer, window)
@@ -124,6 +125,7 @@ class StaticEncoder:
 
     def __init__(self, table: Array, tokenizer: Any, entry: ModelEntry) -> None:
         self._table, self._tokenizer, self._window, self._prompts = table, tokenizer, entry.max_tokens, _prompts(entry, {})
+        self.entry = entry
         self.dim = int(table.shape[1])
         self.counters = {"encoder_texts": 0, "encoder_truncated": 0}
 

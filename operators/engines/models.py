@@ -30,14 +30,18 @@ BACKENDS: dict[str, dict[str, str]] = {  # kind → back end → module:function
     "teacher": {
         "late-interaction": "operators.engines.teacher:load_late",
         "cross-encoder": "operators.engines.teacher:load_cross",
+        "vllm": "operators.engines.vllm_teacher:load_vllm_teacher",
+        "llm-relevance": "operators.engines.teacher_llm:load_relevance",
+        "llm-likelihood": "operators.engines.teacher_llm:load_likelihood",
     },
 }
+PROMPTED = {"llm-relevance": ("query", "passage"), "llm-likelihood": ("passage",)}  # what the prompt of a teacher holds
+_LATER = ("digest", "llm", "prompt")  # fields that most entries have not: a record tells them where they say something
 _DTYPES = {
     "transformers-gguf": ("int8", "float32", "bfloat16"), "transformers": ("int8", "float32", "bfloat16"),
     "sentence-transformers": ("float32", "bfloat16"), "vllm": ("bfloat16", "float16", "float32"),
     "openai": ("", "float32", "bfloat16", "float16", "int8"),
 }  # fmt: skip
-
 
 HARMLESS = frozenset((  # arguments of vLLM's engine that change no answer: memory, sizes of batches, logging
     "gpu_memory_utilization", "kv_cache_memory_bytes", "cpu_offload_gb", "kv_offloading_size", "kv_offloading_backend",
@@ -88,14 +92,16 @@ class ModelEntry(Params):
     )  # fmt: skip
     activation: Literal["", "sigmoid"] = Field(default="", description="of a cross-encoder: makes its logit a probability")
     score_space: Space = "cosine"
+    llm: str = Field(default="", description="of a teacher that asks an LLM: the back end that runs it")
+    prompt: str = Field(default="", description="of such a teacher: a file beside models.yaml; the recipe holds its text")
     trust_remote_code: bool = False
     serving: Serving = Serving()
     digest: str = Field(default="", description="of a local model's files; found by Pithead, never written by hand")
 
     @model_serializer(mode="wrap")
-    def _without_an_empty_digest(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """A packaged or a hub model is named by its revision: its record has no digest."""
-        return {k: v for k, v in handler(self).items() if k != "digest" or v}
+    def _without_empty_ones(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A packaged or a hub model is named by its revision: its record has no digest; most ask no LLM."""
+        return {k: v for k, v in handler(self).items() if k not in _LATER or v}
 
     @model_validator(mode="before")
     @classmethod
@@ -112,21 +118,42 @@ class ModelEntry(Params):
         if not isinstance(value, dict) or value.get("kind") != "teacher":
             return value
         cross = "probability" if value.get("activation") == "sigmoid" else "logit"
-        implied = {"late-interaction": "cosine", "cross-encoder": cross}.get(value.get("backend", ""))
+        fixed = {"late-interaction": "cosine", "llm-relevance": "probability", "llm-likelihood": "log-probability"}
+        implied = {**fixed, "cross-encoder": cross, "vllm": cross}.get(value.get("backend", ""))
         if implied and value.get("score_space", implied) != implied:
             raise ValueError(f"score_space {value['score_space']!r} does not fit: {value['backend']} gives {implied}")
         return {**value, "score_space": implied} if implied else value
 
+    @model_validator(mode="after")
+    def _prompted(self) -> Self:
+        """An LLM and a prompt with its places are said by the teachers that ask one, by no other."""
+        places = PROMPTED.get(self.backend, ()) if self.kind == "teacher" else ()
+        if not places and (self.llm or self.prompt):
+            raise ValueError(f"llm and prompt do nothing for back end {self.backend}; leave them out")
+        if places and self.llm not in BACKENDS["llm"]:
+            raise ValueError(f"llm {self.llm!r} is not one of {', '.join(BACKENDS['llm'])}; say which back end runs the model")
+        wrong = [n for n in ("query", "passage") if self.prompt.count(f"{{{n}}}") != (n in places)]
+        if places and wrong:
+            raise ValueError(f"prompt: {self.backend} needs {' and '.join(f'{{{n}}}' for n in places)}, each once, no other")
+        return self
+
+    def generator(self) -> "ModelEntry | None":
+        """The LLM that is asked: the entry itself, or the one that a teacher stands on; None where there is none."""
+        if self.kind == "llm" or not self.llm:
+            return self if self.kind == "llm" else None
+        said = self.model_dump(include={"model", "revision", "dtype", "max_tokens", "trust_remote_code", "serving", "digest"})
+        return ModelEntry.model_validate({**said, "kind": "llm", "backend": self.llm})
+
     def identity(self) -> dict[str, Any]:
         """What a recipe holds of the model; of a local one its content, not its place."""
         said = self.model_dump(mode="json", exclude={"serving"})
-        options = {k: v for k, v in self.serving.options.items() if k not in HARMLESS} if self.backend == "vllm" else {}
-        said |= {"options": options} if options else {}
+        options = {k: v for k, v in self.serving.options.items() if k not in HARMLESS}
+        said |= {"options": options} if options and "vllm" in (self.backend, self.llm) else {}
         return {**said, "model": f"sha256:{said.pop('digest')}"} if self.digest else said
 
     def pinned(self) -> Self:
         """The entry with the digest of its files where it lies on a disk, with its version where that is not said."""
-        path = None if self.backend == "openai" else place(self.model)
+        path = None if "openai" in (self.backend, self.llm) else place(self.model)
         if path is None:
             return self.model_copy(update={"digest": ""})
         if self.model.startswith(PACKAGE):
@@ -136,13 +163,22 @@ class ModelEntry(Params):
 
 def entry_of(value: Any, folder: Path) -> ModelEntry:
     """One entry of the models.yaml in ``folder``, from which a relative path counts."""
+    if isinstance(value, dict) and isinstance(name := value.get("prompt"), str) and name:
+        value = {**value, "prompt": _prompt_text(folder / name)}
     entry = ModelEntry.model_validate(value)
     path = Path(entry.model).expanduser()
-    if entry.model.startswith(PACKAGE) or entry.backend == "openai" or not entry.model:
+    if entry.model.startswith(PACKAGE) or "openai" in (entry.backend, entry.llm) or not entry.model:
         return entry
     if not entry.model.startswith((".", "~")) and not (folder / path).exists():
         return entry  # a name on the hub
     return entry.model_copy(update={"model": os.path.abspath(folder / path)})
+
+
+def _prompt_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").removesuffix("\n")  # an editor's
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"models.yaml: prompt: {path} cannot be read ({error}); name a text file beside models.yaml") from error
 
 
 def read_entries(path: Path) -> dict[str, ModelEntry]:
@@ -203,6 +239,8 @@ def model_fault(entry: ModelEntry) -> str | None:
     backends = BACKENDS[entry.kind]
     if entry.backend not in backends:
         return f"backend {entry.backend!r} is not one of {', '.join(backends)}; choose one of them"
+    if entry.kind == "teacher" and (asked := entry.generator()):
+        return model_fault(asked)
     if entry.dtype not in (allowed := _DTYPES.get(entry.backend, ("float32",))):
         return f"dtype {entry.dtype!r} is not offered by backend {entry.backend}; say {' or '.join(allowed)}"
     if entry.backend == "openai":

@@ -4,8 +4,10 @@ Late interaction (ColBERT, arXiv:2004.12832): each query token takes its best pa
 the token vectors of an encoder that was trained for something else, and still better than its mean.
 """
 
+import json
 from collections.abc import Sequence
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Protocol, Self
 
 import numpy as np
 
@@ -16,6 +18,7 @@ from operators.engines.shapes import one_thread, run_rows
 Array = np.ndarray[Any, Any]
 _CHUNK = 256  # passages whose token vectors are held at a time
 _PAIRS = 2048  # pairs tokenized at a time
+_TEACHER = "teacher.json"  # beside a trained model: how it is to be read
 
 
 class Teacher(Protocol):
@@ -29,7 +32,7 @@ class Teacher(Protocol):
         ...
 
 
-class LateInteraction:
+class LateInteraction(Teacher):
     """MaxSim over an encoder's token vectors, as a mean over the query's tokens: a cosine."""
 
     space: Space = "cosine"
@@ -83,8 +86,8 @@ class LateInteraction:
         return out
 
 
-class CrossEncoder:
-    """Any cross-encoder with one output: query and passage are read together."""
+class CrossEncoder(Teacher):
+    """Any cross-encoder with one output: query and passage are read together. Also what a training leaves behind."""
 
     def __init__(self, model: Any, tokenizer: Any, entry: ModelEntry) -> None:
         self._model, self._entry, self.space = model, entry, entry.score_space
@@ -108,6 +111,20 @@ class CrossEncoder:
         self.counters["teacher_pairs"] += len(out)
         self.counters["teacher_texts"] += 2 * len(out)
         return out
+
+    def save(self, folder: Path) -> None:
+        """Weights as safetensors, configuration and tokenizer: a model's folder, and beside them what the teacher is."""
+        self._model.save_pretrained(folder)
+        self._tokenizer.save_pretrained(folder)
+        said = self._entry.model_dump(mode="json", include={"max_tokens", "activation", "query_prompt", "passage_prompt"})
+        (folder / _TEACHER).write_text(json.dumps(said, sort_keys=True), encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what ``save`` wrote."""
+        said = json.loads((folder / _TEACHER).read_text(encoding="utf-8"))
+        entry = {"kind": "teacher", "backend": "cross-encoder", "model": str(folder.absolute()), **said}
+        return cls(*_classifier(ModelEntry.model_validate(entry)))
 
     def _forward(self, tokens: Array, mask: Array) -> Array:
         import torch
@@ -139,6 +156,10 @@ def load_late(entry: ModelEntry) -> Teacher:
 
 def load_cross(entry: ModelEntry) -> Teacher:
     """A cross-encoder as sentence-transformers saves it: a sequence classifier of one output."""
+    return CrossEncoder(*_classifier(entry))
+
+
+def _classifier(entry: ModelEntry) -> tuple[Any, Any, ModelEntry]:
     one_thread()
     where, given = source(entry), {"revision": revision(entry), "trust_remote_code": entry.trust_remote_code}
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -149,7 +170,7 @@ def load_cross(entry: ModelEntry) -> Teacher:
         from operators.contract import InputError
 
         raise InputError(f"models.yaml: {entry.model!r} has {model.config.num_labels} outputs; a teacher needs one")
-    return CrossEncoder(model, tokenizer, entry)
+    return model, tokenizer, entry
 
 
 def _distinct(texts: Sequence[str]) -> tuple[list[str], Array]:
