@@ -54,7 +54,7 @@ class Recall:
 
 def recalling(job: Job, fresh: pa.Table) -> dict[str, Any]:
     """What the job uses, its teachers behind what earlier parts know of the queries of ``fresh``."""
-    if not (job.op.scored and job.work.previous and len(fresh)):
+    if not (job.op.pairs_scored(job.params) and job.work.previous and len(fresh)):
         return job.used
     keys, scores = _known(job, pc.unique(fresh["query"]))
     if not len(keys):
@@ -64,13 +64,14 @@ def recalling(job: Job, fresh: pa.Table) -> dict[str, Any]:
 
 def _known(job: Job, queries: pa.Array) -> tuple[Array, Array]:
     """(keys, scores) of the pairs of these queries in the earlier parts."""
-    wanted = ["query", *(TEXTS_OF + c for c in job.op.scored), *job.op.scored.values()]
+    scored = job.op.pairs_scored(job.params)
+    wanted = ["query", *(TEXTS_OF + c for c in scored), *scored.values()]
     keys, scores = [np.empty((0, 2), np.uint64)], [np.empty(0, np.float32)]
     for name, _ in job.work.previous:
         table = _told_of(job, name, wanted, queries)
         if not len(table):
             continue
-        for ids, said in job.op.scored.items():
+        for ids, said in scored.items():
             offsets, values = flat(table[said])
             told = table["query"].take(pa.array(np.repeat(np.arange(len(table)), np.diff(offsets)))).to_pylist()
             texts = b"".join(table[TEXTS_OF + ids].to_pylist())

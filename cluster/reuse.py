@@ -51,7 +51,7 @@ def _keyed(job: Job, table: pa.Table) -> pa.Table:
             for column in reads:
                 if (found := texts_of(table[column], texts)) is not None:
                     said = said.append_column(f"{name}:{column}", found)
-                    if column in job.op.scored:
+                    if column in job.op.pairs_scored(job.params):
                         table = put(table, TEXTS_OF + column, found)
     return put(table, "_key", row_keys(said, said.column_names))
 

@@ -127,7 +127,7 @@ class Operator:
     check: Callable[[Any, Mapping[str, Any]], Sequence[str]] | None = None  # params, using → faults
     calls: Callable[[Any], int] | None = None  # LLM requests a row, for `--max-calls` and `plan`
     publishes: bool = False  # its output is a training set
-    scored: Mapping[str, str] = field(default_factory=dict)  # ids → scores: a teacher's of `query` and each text alone
+    scored: Callable[[Any], Mapping[str, str]] | None = None  # ids → scores: a teacher's of `query` and each text alone
     closed: bool = False  # only the columns it writes pass on; others end here
     space: Callable[[Any], str] | None = None  # build of a teacher: the space of its scores
 
@@ -154,17 +154,17 @@ class Operator:
         """The columns that a cross reads on the right under these params."""
         return self.against(params) if callable(self.against) else self.against
 
+    def pairs_scored(self, params: Params) -> Mapping[str, str]:
+        """The columns of ids whose pairs with `query` a teacher scores, and the columns of these scores."""
+        return self.scored(params) if self.scored else {}
+
     def key_of(self, params: Params) -> str:
         """The column that a group or a source cuts by."""
         return self.key(params) if callable(self.key) else self.key
 
 
 def operator(shape: Shape, **declared: Any) -> Callable[[Callable[..., Any]], Operator]:
-    """Declare an operator of any shape; params and uses are read off the signature.
-
-    The parameter whose type is a `Params` gives the params; keyword-only ones are what it uses, those that
-    default to None where a step says so.
-    """
+    """Declare an operator: its `Params` is its params, keyword-only ones are what it uses, optional where None by default."""
 
     def declare(fn: Callable[..., Any]) -> Operator:
         hints = typing.get_type_hints(fn)
@@ -240,9 +240,7 @@ def account(op: Operator, rows_in: int, outcome: Outcome) -> None:
         raise ContractError(f"{op.name}: a row came out more than once, declared the same")
     both = np.concatenate([kept, np.unique(dropped)])
     if len(both) != rows_in or len(np.unique(both)) != rows_in:
-        raise ContractError(
-            f"{op.name}: {rows_in} rows in, {len(kept)} represented and {len(np.unique(dropped))} rejected"
-        )
+        raise ContractError(f"{op.name}: {rows_in} rows in, {len(kept)} represented and {len(np.unique(dropped))} rejected")
 
 
 def apply(op: Operator, table: pa.Table, params: Params, **used: Any) -> Outcome:

@@ -13,19 +13,21 @@ from operators.index_texts import IndexTexts, Texts, TextsFold
 
 
 class ScoreTeacher(Params):
-    """How far down the candidates the teacher looks."""
+    """How far down the candidates the teacher looks, and the columns that it writes: its own where there are several."""
 
     max_candidates: int | None = Field(default=None, ge=1, description="the first so many are scored, the rest stay null")
+    scores: str = Field(default="teacher_scores", min_length=1, description="of the candidates")
+    positives: str = Field(default="positive_scores", min_length=1, description="of the positives")
 
 
 @operator(
     "map", version="1", reads={"query": text, "positive_ids": ids, "candidate_ids": ids},
-    writes={"teacher_scores": scores, "positive_scores": scores}, rows="same",
+    writes=lambda p: {p.scores: scores, p.positives: scores}, rows="same",
     needs=Needs(batch_rows=4096),  # a block of texts is read once a batch: 512 rows read 2.5 times the bytes of 2000
-    scored={"positive_ids": "positive_scores", "candidate_ids": "teacher_scores"},
+    scored=lambda p: {"positive_ids": p.positives, "candidate_ids": p.scores},
 )  # fmt: skip
 def score_teacher(table: pa.Table, p: ScoreTeacher, *, teacher: Teacher, texts: Texts) -> Outcome:
-    """Add ``teacher_scores`` and ``positive_scores``, aligned to the ids that they belong to."""
+    """Add the scores of candidates and positives, aligned to the ids that they belong to."""
     queries, most = table["query"].to_pylist(), p.max_candidates
     positives, candidates = table["positive_ids"].to_pylist(), table["candidate_ids"].to_pylist()
     seen = [[*told, *found[:most]] for told, found in zip(positives, candidates, strict=True)]
@@ -34,8 +36,8 @@ def score_teacher(table: pa.Table, p: ScoreTeacher, *, teacher: Teacher, texts: 
     first = [[known[q, i] for i in row] for q, row in zip(queries, positives, strict=True)]
     # What was not asked for is not known: null, below the first `most`.
     then = [[known[q, i] if k < (most or len(row)) else None for k, i in enumerate(row)] for q, row in zip(queries, candidates)]
-    out = columns.put(table, "positive_scores", pa.array(first, scores))
-    out = columns.put(out, "teacher_scores", pa.array(then, scores))
+    out = columns.put(table, p.positives, pa.array(first, scores))
+    out = columns.put(out, p.scores, pa.array(then, scores))
     wrong = [next((i for i in row if not np.isfinite(known[q, i])), None) for q, row in zip(queries, seen, strict=True)]
     value = ["" if i is None else f"{q} | {i.hex()}" for q, i in zip(queries, wrong, strict=True)]
     return reject(out, [i is not None for i in wrong], "the teacher's score is not finite", value)
