@@ -66,7 +66,7 @@ def test_scifact_scores_as_lucene_does(scifact, data):
 
 WORDS = st.lists(st.sampled_from(["ice", "iron", "rust", "sun", "rain", "oak"]), min_size=1, max_size=7).map(" ".join)
 CORPUS = st.lists(WORDS, min_size=1, max_size=12, unique=True)
-ANALYSERS = st.sampled_from(["english", "plain", "bigrams"])
+ANALYSERS = st.sampled_from(["english", "plain", "bigrams", "cjk"])
 
 
 @settings(max_examples=50, deadline=None)
