@@ -4,6 +4,8 @@ They are held as an artifact, so that BM25 over any part of the corpus scores as
 """
 
 import json
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
@@ -17,15 +19,22 @@ from pydantic import Field, model_validator
 from operators.columns import content_ids, slices
 from operators.contract import Example, Params, operator, row_id, text
 
+_CJK = (  # kana and their extensions, Hangul, Han on three planes; 々〆〇 and the long vowel ー among them
+    "\u1100-\u11ff\u3005-\u3007\u3041-\u3096\u3099\u309a\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\u3130-\u318f\u31f0-\u31ff"
+    "\u3400-\u4dbf\u4e00-\u9fff\ua960-\ua97f\uac00-\ud7ff\uf900-\ufaff\U0001b000-\U0001b16f\U00020000-\U0003ffff"
+)
+_CJK_OR_WORD = re.compile(rf"(?P<cjk>[{_CJK}]+)|(?:(?![{_CJK}])\w)+")
+
 
 class FitBm25(Params):
     """How texts become terms, and BM25's two constants (Lucene's defaults).
 
     ``english`` takes words of two letters and more, drops stop words and stems; ``stopwords`` and ``stemmer``
-    switch either off. ``plain`` takes every word as it is; ``bigrams`` suits scripts without spaces.
+    switch either off. ``plain`` takes every word as it is. For scripts without spaces, ``bigrams`` takes every two
+    characters, of whatever script; ``cjk`` those of runs of Chinese, Japanese and Korean only, and words elsewhere.
     """
 
-    analyser: Literal["english", "plain", "bigrams"] = "english"
+    analyser: Literal["english", "plain", "bigrams", "cjk"] = "english"
     stopwords: Literal["en", "none"] = "en"
     stemmer: Literal["english", "none"] = "english"
     k1: float = Field(default=1.2, gt=0)
@@ -50,6 +59,8 @@ def analyse(texts: Sequence[str], settings: FitBm25) -> list[list[str]]:
     if settings.analyser == "bigrams":
         folded = ["".join(t.lower().split()) for t in texts]
         return [[t[i : i + 2] for i in range(max(len(t) - 1, min(len(t), 1)))] for t in folded]
+    if settings.analyser == "cjk":
+        return [_cjk(t) for t in texts]
     import bm25s
 
     english = settings.analyser == "english"
@@ -62,6 +73,19 @@ def analyse(texts: Sequence[str], settings: FitBm25) -> list[list[str]]:
         show_progress=False,
     )
     return [list(t) for t in tokens]
+
+
+def _cjk(given: str) -> list[str]:
+    """Words as `plain` has them, and of a run of CJK characters its bigrams or its one character, as Lucene's CJKAnalyzer.
+
+    No word is a stop word. Wide and narrow forms are one (NFKC, where Lucene folds widths alone).
+    """
+    terms = []
+    for found in _CJK_OR_WORD.finditer(unicodedata.normalize("NFKC", given).lower()):
+        run = found[0]
+        cut = found.lastgroup == "cjk" and len(run) > 1
+        terms += [run[i : i + 2] for i in range(len(run) - 1)] if cut else [run]
+    return terms
 
 
 def passage_texts(table: pa.Table) -> list[str]:

@@ -4,6 +4,7 @@ bm25s computes its scores when it indexes; the one override here gives it the wh
 frequencies, count and mean length in place of the part's, so a cut anywhere scores as one index would.
 """
 
+import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from operators.fit_bm25 import Bm25Statistics, FitBm25, analyse, passage_texts
 from operators.index_documents import Documents
 
 Array = np.ndarray[Any, Any]
-CELLS = 1 << 23  # scores held at a time: queries of a block × passages of the part
+CELLS = 1 << 23  # queries of a block × passages of the part: the most scores that are held at a time
 
 
 class RetrieveBm25(Params):
@@ -48,13 +49,12 @@ def _reads(p: RetrieveBm25) -> Columns:
 
 @dataclass(frozen=True)
 class _Side:
-    """Passages that are alike: what each term scores in each of them, and how their rows form ids."""
+    """Passages that are alike, each text of an id once: what each term scores in each of them."""
 
     matrix: Any  # (V, M) sparse
     vocabulary: Mapping[str, int]
-    rows: int
-    groups: tuple[Array, Array] | None
-    names: pa.Array
+    names: pa.Array  # (M,)
+    spread: int  # how many of these rows hold the top k ids at least
 
 
 Sides = Mapping[tuple[str, ...], _Side]
@@ -64,8 +64,8 @@ def prepare_bm25(right: pa.Table, p: RetrieveBm25, *, statistics: Bm25Statistics
     """The passages' scores by the columns in which they are alike."""
     made = {}
     for value, (_, told) in split(right, p.alike).items():
-        scored = score_matrix(passage_texts(told), statistics)
-        made[value] = _Side(*scored, len(told), *_distinct(topk.single(told["passage_id"])))
+        texts, names, spread = _distinct(passage_texts(told), topk.single(told["passage_id"]), p.top_k)
+        made[value] = _Side(*score_matrix(texts, statistics), names, spread)
     return made
 
 
@@ -97,7 +97,7 @@ def _nearest(
     from scipy import sparse
 
     out = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))]
-    size = max(1, CELLS // max(side.rows, 1))
+    size = max(1, CELLS // max(len(side.names), 1))
     for start in range(0, len(queries), size):
         block = queries[start : start + size]
         at = [(i, side.vocabulary[t]) for i, terms in enumerate(block) for t in terms if t in side.vocabulary]
@@ -106,42 +106,51 @@ def _nearest(
         i, j = np.array(at).T
         asked = sparse.csr_matrix((np.ones(len(i)), (i, j)), shape=(len(block), len(side.vocabulary)))
         asked.sort_indices()  # terms in the order of the alphabet: sums round alike in every cut
-        scored = (asked @ side.matrix).toarray().astype(np.float32)
-        scored = scored if side.groups is None else _at_best(scored, side.groups)
         mine = slice(*np.searchsorted(bars[0], [start, start + size]))
-        scored[bars[0][mine] - start, bars[1][mine]] = 0
-        row, place, score = _best(scored, side.names, p.top_k)
+        row, place, score = _best(asked @ side.matrix, (bars[0][mine] - start, bars[1][mine]), side, p.top_k)
         out.append((row + start, place, score))
     row, place, score = (np.concatenate(x) for x in zip(*out, strict=True))
     return row, place, score
 
 
-def _distinct(names: pa.Array) -> tuple[tuple[Array, Array] | None, pa.Array]:
-    """((the rows by id, where each id starts), each id once); None and the ids as they are where none repeats."""
+def _distinct(texts: list[str], names: pa.Array, top_k: int) -> tuple[list[str], pa.Array, int]:
+    """(texts, ids, how many of these hold the top k ids at least): of the rows of an id, those that say the same are one."""
     if not topk.again(names).any():
-        return None, names
+        return texts, names, top_k
     pairs = id_pairs(names)
     order = np.lexsort((pairs["lo"], pairs["hi"]))
-    starts = np.flatnonzero(np.concatenate([[True], pairs[order][1:] != pairs[order][:-1]]))
-    return (order, starts), names.take(pa.array(order[starts]))
+    fresh = np.concatenate([[True], pairs[order][1:] != pairs[order][:-1]])
+    group = np.empty(len(order), np.int64)
+    group[order] = np.cumsum(fresh) - 1
+    first = order[fresh][group]
+    kept = [row for row, above in enumerate(first.tolist()) if row == above or texts[row] != texts[above]]
+    # An id of several texts counts once, at its best: it may take up as many of the best rows as it has texts.
+    spread = min(top_k + len(kept) - int(fresh.sum()), top_k * int(np.bincount(group[kept]).max()))
+    return [texts[row] for row in kept], names.take(pa.array(kept)), spread
 
 
-def _at_best(scored: Array, groups: tuple[Array, Array]) -> Array:
-    """The best score of each distinct id."""
-    order, starts = groups
-    best: Array = np.maximum.reduceat(scored[:, order], starts, axis=1)
-    return best
+def _best(scored: Any, bars: tuple[Array, Array], side: _Side, top_k: int) -> tuple[Array, Array, Array]:
+    """(rows, places, scores) of each query's top k above 0, so that a block leaves no more than that behind.
+
+    ``scored`` (N, M) is sparse and stays so: 2,000 queries of 8 words over 62,000 passages took 0.9 s, by dense blocks 2.6 s.
+    """
+    found, places = scored.data.astype(np.float32), scored.indices
+    if len(bars[0]):
+        of = np.repeat(np.arange(scored.shape[0]), np.diff(scored.indptr)) * scored.shape[1]
+        found[np.isin(of + places, bars[0] * scored.shape[1] + bars[1])] = 0
+    taken = [_highest(found[a:b], side.spread) + a for a, b in itertools.pairwise(scored.indptr.tolist())]
+    row, at = np.repeat(np.arange(len(taken)), [len(one) for one in taken]), np.concatenate(taken)
+    place, score = places[at].astype(np.int64), found[at]
+    order = topk.ranked(row, score, side.names.take(pa.array(place)), scored.shape[0], top_k)[1]
+    return row[order], place[order], score[order]
 
 
-def _best(scored: Array, names: pa.Array, top_k: int) -> tuple[Array, Array, Array]:
-    """(rows, places, scores) of each row's top k above 0, so that a block leaves no more than that behind."""
-    at = scored > 0
-    if top_k < scored.shape[1]:
-        last = scored.shape[1] - top_k
-        at &= scored >= np.partition(scored, last, axis=1)[:, last : last + 1]
-    row, place = np.nonzero(at)
-    order = topk.ranked(row, scored[row, place], names.take(pa.array(place)), len(scored), top_k)[1]
-    return row[order], place[order], scored[row[order], place[order]]
+def _highest(found: Array, count: int) -> Array:
+    """Where the ``count`` highest of some scores are, all that equal the last of them, none at 0."""
+    if len(found) <= count:
+        return np.flatnonzero(found > 0)
+    last = np.partition(found, len(found) - count)[len(found) - count]
+    return np.flatnonzero((found >= last) & (found > 0))
 
 
 def score_matrix(texts: list[str], statistics: Bm25Statistics) -> tuple[Any, dict[str, int]]:

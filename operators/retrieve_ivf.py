@@ -124,20 +124,23 @@ def _probe(queries: Array, lists: _Lists, p: RetrieveIvf, matrix: Array, error: 
     """(rows, places, float32 of float64 scores) of at least the top k of each query among its lists."""
     wide = lists.dense[()].spread + SPARE
     rows, places, rough = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.float32)]
-    probed = _nearest(queries, matrix, min(p.probes, len(matrix)))
+    probed, count = _nearest(queries, matrix, min(p.probes, len(matrix))), np.zeros(len(queries), np.int64)
     asked = np.argsort(probed.reshape(-1), kind="stable")
     edges = np.searchsorted(probed.reshape(-1)[asked], np.arange(len(matrix) + 1))
     for one in np.flatnonzero((np.diff(edges) > 0) & (np.diff(lists.starts) > 0)):
         who, told = asked[edges[one] : edges[one + 1]] // probed.shape[1], lists.order[lists.starts[one] : lists.starts[one + 1]]
         found = queries[who] @ lists.vectors[told].T
-        rows.append(np.repeat(who, len(told)))
-        places.append(np.tile(told, len(who)))
-        rough.append(found.reshape(-1))
+        count[who] += len(told)
+        at = np.broadcast_to(np.arange(len(told)), found.shape)
+        if len(told) > wide:  # all of every list's scores, sorted together, took longer than an exact search
+            at = np.argpartition(found, len(told) - wide, axis=1)[:, len(told) - wide :]
+        rows.append(np.repeat(who, at.shape[1]))
+        places.append(told[at].reshape(-1))
+        rough.append(np.take_along_axis(found, at, 1).reshape(-1))
     row, place, near = np.concatenate(rows), np.concatenate(places), np.concatenate(rough)
     order = np.lexsort((-near, row))
     row, place, near = row[order], place[order], near[order]
     rank = np.arange(len(row)) - np.searchsorted(row, row)
-    count = np.bincount(row, minlength=len(queries))
     keep = rank < wide
     exact = _exact(queries, lists.vectors, row[keep], place[keep])
     # As in retrieve_dense: what was left out scores at most the last kept one and the error.
@@ -146,9 +149,13 @@ def _probe(queries: Array, lists: _Lists, p: RetrieveIvf, matrix: Array, error: 
         mine = slice(*np.searchsorted(row[keep], [q, q + 1]))
         kth = np.partition(exact[mine], len(exact[mine]) - lists.dense[()].spread)[len(exact[mine]) - lists.dense[()].spread]
         sure[q] = np.float32(float(near[keep][mine][-1]) + error[q]) < kth
-    again = ~sure[row] & ~keep
-    more = _exact(queries, lists.vectors, row[again], place[again])
-    return np.concatenate([row[keep], row[again]]), np.concatenate([place[keep], place[again]]), np.concatenate([exact, more])
+    out = [(row[keep], place[keep], exact)]
+    for q in np.flatnonzero(~sure):
+        told = np.concatenate([lists.order[lists.starts[one] : lists.starts[one + 1]] for one in probed[q]])
+        who = np.full(len(told), q)
+        out.append((who, told, _exact(queries, lists.vectors, who, told)))
+    found_rows, found_places, found_scores = (np.concatenate(x) for x in zip(*out, strict=True))
+    return found_rows, found_places, found_scores
 
 
 def _nearest(queries: Array, matrix: Array, probes: int) -> Array:

@@ -31,7 +31,7 @@ def state(statistics):
 
 
 @settings(max_examples=50, deadline=None)
-@given(PASSAGES, PASSAGES, st.sampled_from(["english", "plain", "bigrams"]))
+@given(PASSAGES, PASSAGES, st.sampled_from(["english", "plain", "bigrams", "cjk"]))
 def test_counts_of_two_parts_are_the_counts_of_the_whole(first, later, analyser):
     p = FitBm25(analyser=analyser)
     merged = counted(first, p)
@@ -45,7 +45,7 @@ def test_a_term_counts_once_a_passage_and_each_time_in_the_length():
     assert (found.docs, found.length, found.mean_length) == (2, 4, 2.0)
 
 
-@pytest.mark.parametrize("analyser", ["english", "plain", "bigrams"])
+@pytest.mark.parametrize("analyser", ["english", "plain", "bigrams", "cjk"])
 def test_what_is_saved_is_what_is_loaded_and_its_terms_are_sorted(tmp_path, analyser):
     found = counted(["iron rusts", "東京都 ice", "ice"], FitBm25(analyser=analyser, k1=0.9))
     found.save(tmp_path)
@@ -67,6 +67,18 @@ def test_each_analyser_makes_its_own_terms():
     assert "the" in analyse(sentence, FitBm25(stopwords="none"))[0]
     assert analyse(["a b"], FitBm25(analyser="plain")) == [["a", "b"]]
     assert analyse(["東京都", "x", ""], FitBm25(analyser="bigrams")) == [["東京", "京都"], ["x"], []]
+
+
+@pytest.mark.parametrize(("given", "terms"), [
+    ("東京都に住む", ["東京", "京都", "都に", "に住", "住む"]),
+    ("Python 3.11で書く", ["python", "3", "11", "で書", "書く"]),
+    ("ＡＢＣ株、ﾃﾞｰﾀ!", ["abc", "株", "デー", "ータ"]),
+    ("한국어 text", ["한국", "국어", "text"]),
+    ("𠮷野家 naïve", ["𠮷野", "野家", "naïve"]),
+    ("。、 !?", []),
+])  # fmt: skip
+def test_cjk_makes_bigrams_of_runs_and_words_of_the_rest(given, terms):
+    assert analyse([given], FitBm25(analyser="cjk")) == [terms]
 
 
 def test_stop_words_of_an_analyser_that_has_none_are_refused():

@@ -66,7 +66,7 @@ def test_scifact_scores_as_lucene_does(scifact, data):
 
 WORDS = st.lists(st.sampled_from(["ice", "iron", "rust", "sun", "rain", "oak"]), min_size=1, max_size=7).map(" ".join)
 CORPUS = st.lists(WORDS, min_size=1, max_size=12, unique=True)
-ANALYSERS = st.sampled_from(["english", "plain", "bigrams"])
+ANALYSERS = st.sampled_from(["english", "plain", "bigrams", "cjk"])
 
 
 @settings(max_examples=50, deadline=None)
@@ -104,3 +104,30 @@ def test_boilerplate_takes_one_place_in_any_cut():
     assert len(found["bm25_ids"][0]) == 10
     for cuts in ([200], [3, 150, 250]):
         assert search(["iron"], corpus(passages), cuts, 10).equals(found)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 5), WORDS), min_size=1, max_size=30), st.lists(WORDS, min_size=1, max_size=3),
+    st.integers(1, 5), st.lists(st.integers(0, 30), max_size=3),
+)  # fmt: skip
+def test_an_id_that_stands_on_many_rows_takes_one_place_at_its_best_in_any_cut(rows, queries, k, cuts):
+    """One id on most rows, now and then with another text."""
+    rows = [rows[0]] * 20 + rows
+    right = corpus([words for _, words in rows])
+    right = right.set_column(0, "passage_id", content_ids([f"p{i}" for i, _ in rows]))
+    index = bm25s.BM25(method="lucene", k1=1.2, b=0.75, dtype="float64")
+    index.index(analyse(passage_texts(right), FitBm25()), show_progress=False)
+    edges = sorted(min(c, len(rows)) for c in cuts)
+    found = search(queries, right, edges, k)
+    assert found.equals(search(queries, right, [], k))
+    for i, terms in enumerate(analyse(queries, FitBm25())):
+        told = index.get_scores([t for t in terms if t in index.vocab_dict] or [next(iter(index.vocab_dict))])
+        best: dict = {}
+        for name, score in zip(right["passage_id"].to_pylist(), told.tolist(), strict=True):
+            best[name] = max(best.get(name, 0), score if set(terms) & set(index.vocab_dict) else 0)
+        wanted = sorted((score for score in best.values() if score > 0), reverse=True)[:k]
+        names, scores = found["bm25_ids"][i].as_py(), found["bm25_scores"][i].as_py()
+        assert len(set(names)) == len(names)
+        assert np.allclose([best[n] for n in names], scores, atol=1e-5)
+        assert np.allclose(scores, wanted, atol=1e-5)

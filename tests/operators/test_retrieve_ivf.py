@@ -52,6 +52,15 @@ def test_it_is_the_exact_search_of_the_probed_lists_for_any_cut(seed, count, k, 
     assert found["exact_ids"].to_pylist() == exact["candidate_ids"].to_pylist()
 
 
+def test_many_ties_at_the_cut_are_settled_by_id_in_lists_longer_than_what_is_proposed():
+    names = content_ids([f"p{i}" for i in range(400)])
+    right = pa.table({"passage_id": names, "vector": pa.array([[1.0, 0.5], [0.5, 1.0]] * 200, vector)})
+    left = numbered(pa.table({"query_id": content_ids("ab"), "vector": pa.array([[1.0, 1.0]] * 2, vector)}))
+    p = RetrieveIvf(top_k=5, probes=2, sample=1.0)
+    found = retrieve_ivf(left, right, p, centroids=Centroids(np.eye(2, dtype=np.float32)))
+    assert found["candidate_ids"].to_pylist() == [sorted(names.to_pylist())[:5]] * 2
+
+
 def test_recall_is_counted_on_the_sampled_queries_and_too_low_a_one_is_said():
     rng = np.random.default_rng(0)
     q, d, c = (rng.normal(size=(n, 8)).astype(np.float32) for n in (200, 400, 20))
@@ -96,7 +105,11 @@ def test_the_recall_stands_in_the_manifest_and_below_the_floor_the_step_stops(tm
     path.write_text(FLOW.format(probes=8))
     go(path, store, workers=0)
     manifest = json.loads(next((tmp_path / "s" / "steps").glob("retrieve_ivf-*/manifest.json")).read_text())
-    assert manifest["measured"] == {"sampled_queries": manifest["rows"], "exact": 5 * manifest["rows"], "exact_found": 5 * manifest["rows"]}
+    assert manifest["measured"] == {
+        "sampled_queries": manifest["rows"],
+        "exact": 5 * manifest["rows"],
+        "exact_found": 5 * manifest["rows"],
+    }
     path.write_text(FLOW.format(probes=1))
     with pytest.raises(StepFailed, match=r"found: recall@5 on \d+ sampled queries is 0\.\d+, below min_recall 0.9; raise probes"):
         go(path, store, workers=0)
