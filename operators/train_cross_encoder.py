@@ -29,13 +29,13 @@ class TrainCrossEncoder(Params):
     """How long and on what to train."""
 
     max_queries: int = Field(default=4000, ge=1, description="the first by id, which is a hash")
-    negatives: int = Field(default=3, ge=1, le=31, description="of each query, the first so many")
+    negatives: int = Field(default=4, ge=1, le=31, description="of each query, the first so many")
     loss: Loss = Field(default="both", description="listwise: which of a query's passages; pointwise: each alone; both: the sum")
     activation: Literal["", "sigmoid"] = Field(default="sigmoid", description="sigmoid: scores are probabilities; empty: logits")
     max_tokens: int = Field(default=256, ge=16, le=8192, description="of a query with its passage; what is longer is cut")
     batch_queries: int = Field(default=8, ge=1, description="queries a step")
     epochs: int = Field(default=1, ge=1)
-    learning_rate: float = Field(default=5e-5, gt=0)
+    learning_rate: float = Field(default=1.5e-4, gt=0, description="at its height; larger models want less, 2e-5 to 5e-5")
     warmup: float = Field(default=0.1, ge=0, lt=1, description="share of the steps in which the rate rises; then it falls to 0")
     dtype: Literal["float32", "bfloat16"] = Field(default="float32", description="of the products; weights are float32")
     seed: int = Field(default=0, ge=0)
