@@ -75,11 +75,14 @@ def measure_ivf(table: pa.Table, p: RetrieveIvf) -> Mapping[str, int]:
     found_at, found = flat(table["candidate_ids"])
     number, of_number = codes([wanted, found])
     hit = in_row(parents(offsets), number, parents(found_at), of_number)
-    return {"sampled_queries": int((np.diff(offsets) > 0).sum()), "exact": len(wanted), "exact_found": int(hit.sum())}
+    sampled = int((np.diff(offsets) > 0).sum())
+    return {"queries": len(table), "sampled_queries": sampled, "exact": len(wanted), "exact_found": int(hit.sum())}
 
 
 def floor_ivf(measured: Mapping[str, int], p: RetrieveIvf) -> str | None:
-    """Why the recall is not good enough; None where it is. A sample without queries has nothing to say."""
+    """Why the recall is not good enough, or not known; None where it is."""
+    if measured["queries"] and not measured["exact"]:
+        return f"its recall is not known: none of {measured['queries']} queries is in the sample; raise sample (now {p.sample})"
     if not measured["exact"] or measured["exact_found"] / measured["exact"] >= p.min_recall:
         return None
     recall = measured["exact_found"] / measured["exact"]

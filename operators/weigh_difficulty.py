@@ -14,7 +14,6 @@ from operators import columns
 from operators.content import Array, floats, parents
 from operators.contract import Example, Outcome, Params, operator, outcome_of, score, scores
 
-
 LARGEST = 80  # exp of it is still a float32
 
 

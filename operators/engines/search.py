@@ -39,6 +39,7 @@ def by_torch(queries: Array, passages: Array, wide: int, block: int = 0) -> tupl
     device = "cuda" if torch.cuda.is_available() else "cpu"
     block = block or (BLOCK if device == "cpu" else GPU_BLOCK)
     torch.set_num_threads(1)  # the workers are the parallelism
+    torch.backends.cuda.matmul.allow_tf32 = False  # the caller's error bound is of float32
     asked = torch.from_numpy(np.array(queries)).to(device)  # a copy: torch warns of memory that it may not write to
     scores = torch.empty((len(queries), 0), device=device)
     places = torch.empty((len(queries), 0), dtype=torch.int64, device=device)

@@ -73,6 +73,9 @@ def test_recall_is_counted_on_the_sampled_queries_and_too_low_a_one_is_said():
         assert told["exact_found"] / told["exact"] >= least
         assert (floor_ivf(told, p) is None) == (probes == 20)
     assert "raise probes (now 1)" in str(floor_ivf(told, p))
+    none = {"queries": 3, "sampled_queries": 0, "exact": 0, "exact_found": 0}
+    assert "none of 3 queries is in the sample; raise sample" in str(floor_ivf(none, p))
+    assert floor_ivf({**none, "queries": 0}, p) is None
 
 
 def test_centroids_of_another_encoder_are_refused():
@@ -106,6 +109,7 @@ def test_the_recall_stands_in_the_manifest_and_below_the_floor_the_step_stops(tm
     go(path, store, workers=0)
     manifest = json.loads(next((tmp_path / "s" / "steps").glob("retrieve_ivf-*/manifest.json")).read_text())
     assert manifest["measured"] == {
+        "queries": manifest["rows"],
         "sampled_queries": manifest["rows"],
         "exact": 5 * manifest["rows"],
         "exact_found": 5 * manifest["rows"],

@@ -1,0 +1,65 @@
+"""A mask holds the batch's passages that may answer the row, and no other; other batches do not matter."""
+
+import numpy as np
+import pyarrow as pa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from operators import columns
+from operators.contract import apply, ids, row_id, scores, text
+from operators.index_documents import IndexDocuments, index_documents
+from operators.mask_negatives import MaskNegatives, mask_negatives
+from tests.operators.test_relabel_positives import KEYS, TEXTS, WORDS
+
+HOMES = {0: {"a"}, 1: {"a"}, 2: {"b"}, 3: {"b", "c"}, 4: {"c"}, 5: set()}
+
+
+def documents():
+    fold = index_documents(IndexDocuments())
+    rows = [(KEYS[p], d) for p, told in HOMES.items() for d in sorted(told)]
+    fold.add(pa.table({"passage_id": pa.array([p for p, _ in rows], row_id), "doc_id": columns.content_ids([d for _, d in rows])}), 0)
+    return fold.finish()
+
+
+DOCUMENTS = documents()
+ROW = st.tuples(
+    st.integers(0, 2), st.integers(0, 5), st.lists(st.integers(0, 5), unique=True, max_size=2),
+    st.lists(st.tuples(st.integers(0, 5), st.sampled_from([0.25, 0.5, 0.75])), unique_by=lambda x: x[0], max_size=5), st.sampled_from("xy"),
+)  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(ROW, max_size=6), st.booleans(), st.booleans(), st.booleans(), st.sampled_from([0.0, 0.25]))
+def test_masked_is_what_says_the_same_stands_in_the_document_or_scores_with_the_positive(rows, home, score, label, margin):
+    rows = sorted(rows, key=lambda r: r[0])
+    table = pa.table({
+        "query_id": columns.content_ids([str(i) for i in range(len(rows))]), "batch": pa.array([r[0] for r in rows], pa.int64()),
+        "positive_ids": pa.array([[KEYS[r[1]]] for r in rows], ids), "negative_ids": pa.array([[KEYS[n] for n in r[2]] for r in rows], ids),
+        "candidate_ids": pa.array([[KEYS[n] for n, _ in r[3]] for r in rows], ids),
+        "dense_scores": pa.array([[s for _, s in r[3]] for r in rows], scores), "label": pa.array([r[4] for r in rows], text),
+    })  # fmt: skip
+    p = MaskNegatives(score="dense_scores" if score else None, margin=margin, same=("label",) if label else ())
+    used = {"texts": TEXTS, **({"documents": DOCUMENTS} if home else {})}
+    got = [set(row) for row in apply(mask_negatives, table, p, **used).table["masked_ids"].to_pylist()]
+    for i, (batch, positive, negatives, found, kind) in enumerate(rows):
+        told = dict(found)
+        wanted = set()
+        for j, other in enumerate(rows):
+            if j == i or other[0] != batch:
+                continue
+            for n in (other[1], *other[2]):
+                same = WORDS[n].casefold() == WORDS[positive].casefold()
+                near = score and positive in told and told.get(n, -1) > np.float32(told[positive]) - margin
+                if same or near or (home and HOMES[n] & HOMES[positive]) or (label and other[4] == kind):
+                    wanted.add(KEYS[n])
+        assert got[i] == wanted - {KEYS[positive], *(KEYS[n] for n in negatives)}
+
+
+def test_a_mask_is_sorted_and_lists_a_passage_once():
+    many = [(0, 0, [], [], "x"), (0, 5, [1], [], "x"), (0, 5, [1], [], "x")]
+    table = pa.table({
+        "query_id": columns.content_ids("abc"), "batch": pa.array([0] * 3, pa.int64()), "positive_ids": pa.array([[KEYS[r[1]]] for r in many], ids),
+        "negative_ids": pa.array([[KEYS[n] for n in r[2]] for r in many], ids), "label": pa.array(["x"] * 3, text),
+    })  # fmt: skip
+    got = apply(mask_negatives, table, MaskNegatives(score=None, same=("label",)), texts=TEXTS).table["masked_ids"].to_pylist()
+    assert got[0] == sorted({KEYS[5], KEYS[1]})
