@@ -5,13 +5,13 @@ import pyarrow as pa
 from pydantic import Field
 
 from operators.columns import content_ids, flat, lists, put
-from operators.contract import ROW, Columns, Example, Params, ids, operator, row_id, scores, text, texts
+from operators.contract import ROW, Columns, Example, Params, ids, operator, row_id, score, scores, text, texts
 from operators.index_texts import Texts
 
 CHARACTERS = 1 << 28  # a chunk of texts: UTF-8 takes at most four times that, a string array 2 GiB
 ORDER = (
     "position", "batch", "query_id", "query", "query_type", "instruction", "positives", "negatives", "positive_scores",
-    "negative_scores", "positive_ids", "negative_ids", "source", "licence", "generator", "cluster",
+    "negative_scores", "positive_ids", "negative_ids", "masked_ids", "weight", "source", "licence", "generator", "cluster",
 )  # fmt: skip
 TEXTS = ("query", "query_type", "instruction", "generator", "source", "licence")
 
@@ -22,6 +22,8 @@ class WriteTrainingSet(Params):
     shard_rows: int = Field(default=65536, ge=1)
     negatives: bool = True
     scores: bool = True
+    masks: bool = Field(default=False, description="carry masked_ids, of mask_negatives")
+    weights: bool = Field(default=False, description="carry weight, of weigh_difficulty")
 
 
 def _reads(p: WriteTrainingSet) -> Columns:
@@ -29,6 +31,7 @@ def _reads(p: WriteTrainingSet) -> Columns:
     return {
         "query_id": row_id, **dict.fromkeys(TEXTS, text), "positive_ids": ids,
         **({"positive_scores": scores} if p.scores else {}), **negative,
+        **({"masked_ids": ids} if p.masks else {}), **({"weight": score} if p.weights else {}),
         "cluster": pa.int32(), "batch": pa.int64(), "position": pa.int64(),
     }  # fmt: skip
 

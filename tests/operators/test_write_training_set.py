@@ -79,3 +79,12 @@ def test_an_id_without_a_text_is_an_error(known):
 def test_shards_are_cut_by_position():
     assert write_training_set.width(WriteTrainingSet(shard_rows=7)) == 7
     assert (write_training_set.key, write_training_set.publishes, write_training_set.closed) == ("position", True, True)
+
+
+def test_masks_and_weights_are_carried_where_they_are_asked_for(known):
+    given_table = table([([0], [1])]).append_column("masked_ids", pa.array([[IDS[2]]], ids)).append_column("weight", pa.array([0.5], pa.float32()))
+    plain = apply(write_training_set, given_table, WriteTrainingSet(), texts=known).table.column_names
+    assert not {"masked_ids", "weight"} & set(plain)
+    out = apply(write_training_set, given_table, WriteTrainingSet(masks=True, weights=True), texts=known).table
+    assert (out["masked_ids"].to_pylist(), out["weight"].to_pylist()) == ([[IDS[2]]], [0.5])
+    assert out.column_names.index("masked_ids") == out.column_names.index("negative_ids") + 1
