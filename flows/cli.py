@@ -67,6 +67,9 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--rejects", action="store_true")
     sub.add_argument("--rows", type=int, default=3)
     sub.add_argument("--row", metavar="ID", help="walk this id back through the steps")
+    told = "how its scores lie and what each margin would keep of them; teacher's, else dense ones, if no COLUMN is said"
+    sub.add_argument("--scores", nargs="?", const="", metavar="COLUMN", help=told)
+    sub.add_argument("--negatives", type=int, default=5, metavar="N", help="with --scores: how many a query shall keep")
     _sample(verb("verify", "check every stored part and published shard against its checksum"))
     sub = verb("submit", "run a flow as a job of a Ray cluster")
     engine(sub)

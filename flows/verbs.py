@@ -47,7 +47,7 @@ def do_run(args: argparse.Namespace) -> int:
 
 def check_numbers(args: argparse.Namespace) -> None:
     """Refuse counts below one."""
-    for name in ("sample", "max_calls", "rows"):
+    for name in ("sample", "max_calls", "rows", "negatives"):
         if getattr(args, name, None) is not None and getattr(args, name) < 1:
             raise InputError(f"--{name.replace('_', '-')}: give a number above 0, not {getattr(args, name)}")
 
@@ -112,10 +112,16 @@ def do_try(args: argparse.Namespace) -> int:
 
 
 def do_show(args: argparse.Namespace) -> int:
-    """Rows or rejects of a step, or the way of one row."""
+    """Rows or rejects of a step, the way of one row, or how its scores lie."""
     flow, store = flow_of(args), Store(args.store)
     flow.step(args.step)
     planned = plan(flow, store, args.sample)
+    if args.scores is not None:
+        from flows import calibrate
+
+        answer = calibrate.calibrate(planned, store, args.step, args.scores, args.negatives)
+        emit(args, {"status": 0, **answer}, calibrate.told(answer))
+        return 0
     if args.row:
         value = show.walk(planned, store, args.step, args.row)
     else:

@@ -1,0 +1,176 @@
+"""How a scorer's scores lie, and what each rule of `select_negatives` would keep of them: before a margin is chosen.
+
+A margin of 5 % suits one model and drops 84 % of another's candidates (sentence-transformers#3279).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cluster.store import Store
+from cluster.task import manifest_of
+from flows.plan import Planned
+from operators import columns
+from operators.content import Array, codes, floats, in_row, parents
+from operators.contract import InputError
+from operators.select_negatives import RISK
+
+ROWS = 10_000  # rows looked at: the first by id, which is a hash, so a fair draw
+PAIRS = 2_000  # random pairs
+PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
+KNOWN = ("teacher_scores", "dense_scores", "bm25_scores", "fused_scores")
+MARGINS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
+WEIGHTS = (0.1, 0.2, 0.3, 0.5, 0.8, 1.3, 2.0)
+ENOUGH = 0.9  # share of the queries that a suggested margin leaves enough negatives
+RISKY = 0.05  # share of false negatives that a suggested weight expects
+
+
+def calibrate(steps: Sequence[Planned], store: Store, name: str, column: str, wanted: int) -> dict[str, Any]:
+    """Distributions of ``column`` ("": the first known one), and what each margin keeps where ``wanted`` negatives are.
+
+    Raises `InputError` where the step holds no such scores.
+    """
+    table, column = _read(steps, store, name, column)
+    offsets, found = columns.flat(table["candidate_ids"])
+    owners, told = columns.flat(table["positive_ids"])
+    rows, value = parents(offsets), floats(columns.flat(table[column])[1])
+    number, of_number = codes([found, told])
+    own = in_row(rows, number, parents(owners), of_number)
+    if column == "teacher_scores" and "positive_scores" in table.column_names:
+        at, positive = parents(owners), floats(columns.flat(table["positive_scores"])[1])
+    else:
+        at, positive = rows[own], value[own]
+    lowest = np.full(len(table), np.inf)
+    np.minimum.at(lowest, at, np.where(np.isnan(positive), np.inf, positive))
+    rest = ~own & ~np.isnan(value)
+    shown = {"positives": positive, "candidates": value[rest], "random pairs": _random(steps, store, table, column)}
+    limits = _margins(rows[rest], value[rest], lowest, wanted)
+    answer: dict[str, Any] = {"step": name, "scores": column, "rows": len(table), "negatives": wanted}
+    answer["distributions"] = {key: _percentiles(numbers) for key, numbers in shown.items() if len(numbers)}
+    answer["queries_without_a_scored_positive"] = int(np.isinf(lowest).sum())
+    answer["margins"] = limits
+    if RISK in table.column_names and "dense_scores" in table.column_names:
+        answer["risk_weights"] = _weights(table, rows, own, wanted)
+    answer["suggested"] = _suggested(answer)
+    return answer
+
+
+def _read(steps: Sequence[Planned], store: Store, name: str, column: str) -> tuple[pa.Table, str]:
+    home = next(p.task.home for p in steps if p.step.name == name)
+    manifest = manifest_of(store, home)
+    if manifest is None:
+        raise InputError(f"{name}: it is not stored in {store.uri} yet; run the flow --until {name}")
+    have = [field for field, _ in manifest["schema"]]
+    column = column or next((c for c in KNOWN if c in have), "")
+    lacks = [c for c in ("candidate_ids", "positive_ids", column or "teacher_scores") if c not in have]
+    if lacks:
+        told = ", ".join(c for c in have if c.endswith("_scores")) or "none"
+        raise InputError(f"{name}: it has no column {', '.join(lacks)}; --scores takes a step behind a search, of these: {told}")
+    reads = ("candidate_ids", "positive_ids", "positive_scores", "dense_scores", "vector", RISK, column)
+    wanted = [c for c in reads if c in have]
+    tables, rows = [], 0
+    for part in manifest["parts"]:
+        if rows < ROWS:
+            tables.append(store.read_table(part["file"], list(dict.fromkeys(wanted))).slice(0, ROWS - rows))
+            rows += len(tables[-1])
+    return pa.concat_tables(tables).combine_chunks(), column
+
+
+def _random(steps: Sequence[Planned], store: Store, table: pa.Table, column: str) -> Array:
+    """Scores of queries with passages drawn from all; of a dense search alone, whose vectors are stored."""
+    searches = [p.step for p in steps if p.step.op.name in ("retrieve_dense", "retrieve_ivf")]
+    if column != "dense_scores" or "vector" not in table.column_names or not searches:
+        return np.empty(0)
+    home = next(p.task.home for p in steps if p.step.name == searches[0].against)
+    manifest = manifest_of(store, home)
+    if manifest is None or not len(table):
+        return np.empty(0)
+    with store.parquet(next(p["file"] for p in manifest["parts"] if p["rows"])) as file:
+        passages = columns.vectors(_head(file, PAIRS)["vector"])
+    queries = columns.vectors(table["vector"].slice(0, PAIRS))
+    if queries.shape[1] != passages.shape[1]:
+        return np.empty(0)
+    rng = np.random.default_rng(0)
+    q, p = rng.integers(len(queries), size=PAIRS), rng.integers(len(passages), size=PAIRS)
+    scored: Array = np.einsum("nd,nd->n", queries[q], passages[p], dtype=np.float64)
+    return scored
+
+
+def _head(file: pq.ParquetFile, rows: int) -> pa.Table:
+    batch = next(file.iter_batches(batch_size=rows, columns=["vector"]))
+    return pa.Table.from_batches([batch])
+
+
+def _percentiles(numbers: Array) -> dict[str, float]:
+    known = numbers[np.isfinite(numbers)]
+    found = np.percentile(known, PERCENTILES) if len(known) else [float("nan")] * len(PERCENTILES)
+    return {"count": len(known), **{f"p{p}": round(float(v), 4) for p, v in zip(PERCENTILES, found, strict=True)}}
+
+
+def _margins(rows: Array, value: Array, lowest: Array, wanted: int) -> list[dict[str, Any]]:
+    """What each margin leaves: the share of the candidates, and of the queries that keep ``wanted``."""
+    out = []
+    asked = max(int(np.isfinite(lowest).sum()), 1)
+    for policy in ("percentage", "margin"):
+        for margin in MARGINS:
+            limit = lowest - (np.abs(lowest) * margin if policy == "percentage" else margin)
+            kept = (value < limit[rows]) & np.isfinite(lowest[rows])
+            enough = np.bincount(rows[kept], minlength=len(lowest)) >= wanted
+            out.append({
+                "policy": policy, "margin": margin, "candidates_kept": round(float(kept.mean()) if len(kept) else 0.0, 4),
+                "queries_kept": round(float(enough.sum()) / asked, 4),
+            })  # fmt: skip
+    return out
+
+
+def _weights(table: pa.Table, rows: Array, own: Array, wanted: int) -> list[dict[str, Any]]:
+    """What each weight of the risk chooses: how hard, and the share of false negatives that the risks expect."""
+    dense, risk = (floats(columns.flat(table[c])[1]) for c in ("dense_scores", RISK))
+    use = np.flatnonzero(~own & ~np.isnan(dense) & ~np.isnan(risk))
+    out = []
+    for weight in WEIGHTS:
+        order = use[np.lexsort((-(dense - weight * risk)[use], rows[use]))]
+        chosen = order[np.arange(len(order)) - np.searchsorted(rows[order], rows[order]) < wanted]
+        mean = [round(float(x[chosen].mean()), 4) if len(chosen) else 0.0 for x in (dense, risk)]
+        out.append({"risk_weight": weight, "hardness": mean[0], "expected_false_negatives": mean[1]})
+    return out
+
+
+def _suggested(answer: dict[str, Any]) -> str:
+    """One sentence; the reader decides."""
+    wanted = answer["negatives"]
+    if "risk_weights" in answer:
+        low = next((w for w in answer["risk_weights"] if w["expected_false_negatives"] <= RISKY), None)
+        few = f"expects at most {RISKY:.0%} false negatives"
+        if low is None:
+            return f"no risk_weight up to {WEIGHTS[-1]} {few}: add max_risk, or retrieve deeper"
+        told = f"policy: utility, risk_weight: {low['risk_weight']}, the smallest that {few}"
+        return f"{told} among {wanted} a query (hardness {low['hardness']})"
+    good = [m for m in answer["margins"] if m["policy"] == "percentage" and m["queries_kept"] >= ENOUGH]
+    enough = f"leaves {ENOUGH:.0%} of the queries {wanted} negatives"
+    if not good:
+        best = max(m["queries_kept"] for m in answer["margins"])
+        return f"no margin {enough} ({best:.0%} at best): retrieve deeper, or take fewer"
+    return f"policy: percentage, margin: {good[-1]['margin']}, the largest that {enough}"
+
+
+def told(answer: dict[str, Any]) -> str:
+    """The answer as lines for people."""
+    head = f"{'':<14}{'count':>9}" + "".join(f"{f'p{p}':>9}" for p in PERCENTILES)
+    lines = [f"{answer['scores']} of {answer['rows']} rows of {answer['step']}", head]
+    for name, said in answer["distributions"].items():
+        lines.append(f"{name:<14}" + "".join(f"{v:>9}" for v in said.values()))
+    if lost := answer["queries_without_a_scored_positive"]:
+        lines.append(f"{lost} queries have no score of a positive: a margin keeps nothing of them")
+    for policy in ("percentage", "margin"):
+        lines += ["", f"policy: {policy:<12}candidates kept   queries kept"]
+        for m in (m for m in answer["margins"] if m["policy"] == policy):
+            lines.append(f"  margin {m['margin']:<11}{m['candidates_kept']:>15.1%}{m['queries_kept']:>15.1%}")
+    if "risk_weights" in answer:
+        lines += ["", f"policy: {'utility':<12}       hardness   false negatives expected"]
+        for w in answer["risk_weights"]:
+            lines.append(f"  risk_weight {w['risk_weight']:<6}{w['hardness']:>15.3f}{w['expected_false_negatives']:>15.1%}")
+    return "\n".join([*lines, "", f"suggested: {answer['suggested']}"])
