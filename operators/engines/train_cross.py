@@ -41,7 +41,7 @@ def train(model: Any, groups: Sequence[Group], pad: int, settings: Settings, say
     import torch
 
     torch.manual_seed(settings.seed)
-    model.eval()  # drawing dropout took two thirds of a forward pass; one epoch does not overfit
+    model.eval()  # without dropout, whose draws are slow on a CPU; whether it would help was not measured
     model.get_input_embeddings().weight.requires_grad_(False)  # half of MiniLM's weights, and of the optimiser's time
     trained = [p for p in model.parameters() if p.requires_grad]
     kinds = [{"params": [p for p in trained if p.ndim > 1]}, {"params": [p for p in trained if p.ndim == 1], "weight_decay": 0.0}]
