@@ -23,10 +23,9 @@ from operators.spill import Spill
 
 Array = np.ndarray[Any, Any]
 _ROWS = 256  # rows a block: what one random read has to decompress
-_TEXTS = "texts.arrow"
 _FILES = {"hi.bin": "<u8", "lo.bin": "<u8", "keys.bin": "S16", "lengths.bin": "<i4", "exact.bin": "S16"}
-_SCHEMA = pa.schema([("text", text)])
-_CACHED = 64  # blocks kept decompressed
+_TEXTS, _SCHEMA = "texts.arrow", pa.schema([("text", text)])
+_CACHED = 64 << 20  # bytes of blocks kept decompressed: a teacher's candidates come from everywhere, part after part
 
 
 class IndexTexts(Params):
@@ -50,7 +49,7 @@ class Texts:
         self._lengths = _mapped(folder, "lengths.bin")
         self._keys, self._exact = _raw(folder, "keys.bin"), _raw(folder, "exact.bin")
         self._file = pa.ipc.open_file(pa.memory_map(str(folder / _TEXTS)))
-        self._blocks: OrderedDict[int, pa.Array] = OrderedDict()
+        self._blocks, self._held = OrderedDict[int, pa.Array](), 0
 
     def save(self, folder: Path) -> None:
         """Copy the files below ``folder``."""
@@ -141,9 +140,10 @@ class Texts:
         block = self._blocks.pop(number, None)
         if block is None:
             block = self._file.get_batch(number).column(0)
+            self._held += block.nbytes
         self._blocks[number] = block
-        if len(self._blocks) > _CACHED:
-            self._blocks.popitem(last=False)
+        while self._held > _CACHED and len(self._blocks) > 1:
+            self._held -= self._blocks.popitem(last=False)[1].nbytes
         return block
 
 
