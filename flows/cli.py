@@ -62,14 +62,7 @@ def parser() -> argparse.ArgumentParser:
     sub = _sample(verb("try", "run one step on a few stored rows and show it"))
     sub.add_argument("step")
     sub.add_argument("--rows", type=int, default=5)
-    sub = _sample(verb("show", "rows or rejects of a stored step; a row's way back to its file"))
-    sub.add_argument("step")
-    sub.add_argument("--rejects", action="store_true")
-    sub.add_argument("--rows", type=int, default=3)
-    sub.add_argument("--row", metavar="ID", help="walk this id back through the steps")
-    told = "how its scores lie and what each margin would keep of them; teacher's, else dense ones, if no COLUMN is said"
-    sub.add_argument("--scores", nargs="?", const="", metavar="COLUMN", help=told)
-    sub.add_argument("--negatives", type=int, default=5, metavar="N", help="with --scores: how many a query shall keep")
+    _show(_sample(verb("show", "rows, rejects or scores of a stored step; a row's way back to its file")))
     _sample(verb("verify", "check every stored part and published shard against its checksum"))
     sub = verb("submit", "run a flow as a job of a Ray cluster")
     engine(sub)
@@ -78,6 +71,16 @@ def parser() -> argparse.ArgumentParser:
     sub = verb("init", "make a project: flow, prompts, models.yaml, operators", flow=False)
     sub.add_argument("folder", metavar="DIR")
     return top
+
+
+def _show(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("step")
+    sub.add_argument("--rejects", action="store_true")
+    sub.add_argument("--rows", type=int, default=3)
+    sub.add_argument("--row", metavar="ID", help="walk this id back through the steps")
+    told = "how its scores lie and what each margin would keep of them; teacher's, else dense ones, if no COLUMN is said"
+    sub.add_argument("--scores", nargs="?", const="", metavar="COLUMN", help=told)
+    sub.add_argument("--negatives", type=int, default=5, metavar="N", help="with --scores: how many a query shall keep")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
