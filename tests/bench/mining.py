@@ -1,7 +1,8 @@
 """Mining beside sentence-transformers: seconds by phase and anonymous memory, cold and warm, in one run.
 
-`RUNS=pkgdesc` (65k documents, MiniLM, a cross-encoder on the top 20 of 2k queries), `docs` (110k, the static encoder),
-`million` (the same, 1M documents), `bfloat16` (pkgdesc, ours alone). `CROSS_ENCODER=folder` is the teacher of both.
+`RUNS=pkgdesc` (65k documents, MiniLM, a cross-encoder on the top 20 of 2k queries), `small` (a third of it, with a quarter
+of the queries), `docs` (110k, the static encoder), `million` (the same, 1M documents), `bfloat16` (small, ours alone).
+`CROSS_ENCODER=folder` is the teacher of both.
 """
 
 import json
@@ -23,11 +24,11 @@ import yaml
 from operators.engines.models import place, read_entries
 from tests.bench.harness import ROOT, Peak, data, save, stored, watched
 
-QUERIES, NEW = 20_000, 200
 CROSS = os.environ.get("CROSS_ENCODER", "")
-RUNS: dict[str, tuple[str, str, int]] = {  # corpus, encoder, documents
-    "pkgdesc": ("debian_pkgdesc_en", "minilm", 0), "docs": ("debian_docs_en", "static", 0),
-    "million": ("debian_docs_en", "static", 1_000_000), "bfloat16": ("debian_pkgdesc_en", "minilm-bfloat16", 0),
+RUNS: dict[str, tuple[str, str, int, int]] = {  # corpus, encoder, documents (0: all), queries
+    "pkgdesc": ("debian_pkgdesc_en", "minilm", 0, 20_000), "small": ("debian_pkgdesc_en", "minilm", 20_000, 5_000),
+    "bfloat16": ("debian_pkgdesc_en", "minilm-bfloat16", 20_000, 5_000),
+    "docs": ("debian_docs_en", "static", 0, 20_000), "million": ("debian_docs_en", "static", 1_000_000, 20_000),
 }  # fmt: skip
 FLOW = """
 flow: mining
@@ -56,16 +57,17 @@ TAUGHT = """
 PHASES = {"vectors": "encode", "asked": "encode", "dense": "search", "negatives": "filter", "scored": "teacher"}
 
 
-def collection(corpus: str, documents: int, home: Path) -> None:
+def collection(corpus: str, documents: int, queries: int, home: Path) -> None:
     """corpus.parquet, pairs.parquet (title → body) and pairs_more.parquet, which has 1 % more queries."""
     table = pq.read_table(data() / corpus / "corpus.parquet")
     rows = {b: t for t, b in zip(table["title"].to_pylist(), table["text"].to_pylist(), strict=True) if t and b.strip()}
     order = sorted(rows, key=lambda b: xxhash.xxh3_64_intdigest(b.encode()))
+    order = order[: documents or len(order)]
     titles: dict[str, str] = {}
     for body in order:
         titles.setdefault(rows[body], body)
     asked = list(titles.items())
-    for name, count in (("pairs", QUERIES), ("pairs_more", QUERIES + NEW)):
+    for name, count in (("pairs", queries), ("pairs_more", queries * 101 // 100)):
         told = asked[:count]
         pq.write_table(pa.table({"query": [q for q, _ in told], "passage": [p for _, p in told]}), home / f"{name}.parquet")
     with pq.ParquetWriter(home / "corpus.parquet", pa.schema([("_id", pa.string()), ("text", pa.string())])) as file:
@@ -110,7 +112,8 @@ def theirs(name: str, encoder: str, home: Path) -> list[dict[str, Any]]:
     """Cold for all queries; the teacher's phase of 2k queries apart, with the embeddings from its cache; warm with that cache."""
     entry, rows = read_entries(ROOT / "configs" / "models.yaml")[encoder], []
     pairs = pq.read_table(home / "pairs.parquet")
-    pq.write_table(pairs.slice(0, QUERIES // 10), home / "pairs_few.parquet")
+    queries = len(pairs)
+    pq.write_table(pairs.slice(0, queries // 10), home / "pairs_few.parquet")
     base = {"model": str(place(entry.model)), "static": encoder == "static", "corpus": f"{home}/corpus.parquet", "negatives": 5, "cache": f"{home}/cache"}
     options = {"relative_margin": 0.05, "range_max": 100, "use_faiss": True}
     calls = [("cold", {"pairs": f"{home}/pairs.parquet", "options": options, "out": f"{home}/theirs.parquet"}),
@@ -126,7 +129,7 @@ def theirs(name: str, encoder: str, home: Path) -> list[dict[str, Any]]:
         out, _ = process.communicate()
         peak.over = True
         told = json.loads(out.strip().splitlines()[-1])["seconds"]
-        line = {"run": name, "tool": "sentence-transformers", "docs": pq.read_metadata(home / "corpus.parquet").num_rows, "queries": QUERIES if phase != "teacher" else QUERIES // 10}
+        line = {"run": name, "tool": "sentence-transformers", "docs": pq.read_metadata(home / "corpus.parquet").num_rows, "queries": queries if phase != "teacher" else queries // 10}
         parts = {k: told.get(k, 0.0) for k in ("encode", "search", "teacher")}
         parts["filter"] = told["total"] - sum(parts.values())
         if phase == "cold":
@@ -156,9 +159,9 @@ def agreement(name: str, encoder: str, home: Path) -> list[dict[str, Any]]:
 def main() -> None:
     rows = [] if "RUNS" not in os.environ else [r for r in stored("mining") if r["run"] not in os.environ["RUNS"].split()]
     for name in os.environ.get("RUNS", " ".join(RUNS)).split():
-        corpus, encoder, documents = RUNS[name]
+        corpus, encoder, documents, queries = RUNS[name]
         home = Path(tempfile.mkdtemp(prefix="pithead-bench-"))
-        collection(corpus, documents, home)
+        collection(corpus, documents, queries, home)
         rows += ours(name, encoder, home)
         if name != "bfloat16":
             rows += theirs(name, encoder, home)
