@@ -1,46 +1,90 @@
 """Score each query's positives and candidates with a teacher, each distinct pair once."""
 
-from itertools import chain
+from itertools import chain, pairwise
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from operators import columns
-from operators.contract import Example, Needs, Outcome, Params, ids, operator, reject, scores, text
+from operators.content import floats
+from operators.contract import Columns, ContractError, Example, Needs, Outcome, Params, ids, operator, reject, scores, text
 from operators.engines.teacher import Teacher
 from operators.index_texts import IndexTexts, Texts, TextsFold
 
 
+class Band(Params):
+    """Which candidates are in doubt: an earlier scorer's column, and between what (ends included) its score must lie."""
+
+    scores: str = Field(min_length=1)
+    low: float | None = None
+    high: float | None = None
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        both = [edge for edge in (self.low, self.high) if edge is not None]
+        if not both or both != sorted(both):
+            raise ValueError("band: say low or high, or both, low not above high")
+        return self
+
+
 class ScoreTeacher(Params):
-    """How far down the candidates the teacher looks, and the columns that it writes: its own where there are several."""
+    """How far down the candidates the teacher looks, and the columns that it writes: its own where there are several.
+
+    With ``band`` a dear teacher, an LLM say, judges only what a cheap one leaves in doubt (RLHN, arXiv:2505.16967).
+    """
 
     max_candidates: int | None = Field(default=None, ge=1, description="the first so many are scored, the rest stay null")
+    band: Band | None = Field(default=None, description="only candidates with a score in it are scored, the rest stay null")
     scores: str = Field(default="teacher_scores", min_length=1, description="of the candidates")
     positives: str = Field(default="positive_scores", min_length=1, description="of the positives")
 
 
+def _reads(p: ScoreTeacher) -> Columns:
+    return {"query": text, "positive_ids": ids, "candidate_ids": ids, **({p.band.scores: scores} if p.band else {})}
+
+
 @operator(
-    "map", version="1", reads={"query": text, "positive_ids": ids, "candidate_ids": ids},
+    "map", version="1", reads=_reads,
     writes=lambda p: {p.scores: scores, p.positives: scores}, rows="same",
     needs=Needs(batch_rows=4096),  # a block of texts is read once a batch: 512 rows read 4 times the bytes of 2000
     scored=lambda p: {"positive_ids": p.positives, "candidate_ids": p.scores},
 )  # fmt: skip
 def score_teacher(table: pa.Table, p: ScoreTeacher, *, teacher: Teacher, texts: Texts) -> Outcome:
     """Add the scores of candidates and positives, aligned to the ids that they belong to."""
-    queries, most = table["query"].to_pylist(), p.max_candidates
+    queries, asked = table["query"].to_pylist(), _asked(table, p)
     positives, candidates = table["positive_ids"].to_pylist(), table["candidate_ids"].to_pylist()
-    seen = [[*told, *found[:most]] for told, found in zip(positives, candidates, strict=True)]
+    wanted = [[i for i, yes in zip(found, mask, strict=True) if yes] for found, mask in zip(candidates, asked, strict=True)]
+    seen = [[*told, *found] for told, found in zip(positives, wanted, strict=True)]
     pairs = list(dict.fromkeys((q, i) for q, row in zip(queries, seen, strict=True) for i in row))
     known = dict(zip(pairs, _scored(pairs, teacher, texts), strict=True))
     first = [[known[q, i] for i in row] for q, row in zip(queries, positives, strict=True)]
-    # What was not asked for is not known: null, below the first `most`.
-    then = [[known[q, i] if k < (most or len(row)) else None for k, i in enumerate(row)] for q, row in zip(queries, candidates)]
+    # What was not asked for is not known: null.
+    both = zip(queries, candidates, asked, strict=True)
+    then = [[known[q, i] if yes else None for i, yes in zip(row, mask, strict=True)] for q, row, mask in both]
     out = columns.put(table, p.positives, pa.array(first, scores))
     out = columns.put(out, p.scores, pa.array(then, scores))
     wrong = [next((i for i in row if not np.isfinite(known[q, i])), None) for q, row in zip(queries, seen, strict=True)]
     value = ["" if i is None else f"{q} | {i.hex()}" for q, i in zip(queries, wrong, strict=True)]
     return reject(out, [i is not None for i in wrong], "the teacher's score is not finite", value)
+
+
+def _asked(table: pa.Table, p: ScoreTeacher) -> list[list[bool]]:
+    """Whether each candidate is to be scored."""
+    offsets, _ = columns.flat(table["candidate_ids"])
+    mask = np.arange(offsets[-1]) - np.repeat(offsets[:-1], np.diff(offsets)) < (p.max_candidates or np.inf)
+    if p.band:
+        ends, values = columns.flat(table[p.band.scores])
+        if not np.array_equal(ends, offsets):
+            raise ContractError(f"score_teacher: {p.band.scores} is not aligned to candidate_ids")
+        value = floats(values).astype(np.float32)
+        mask &= ~np.isnan(value)
+        if p.band.low is not None:
+            mask &= value >= np.float32(p.band.low)
+        if p.band.high is not None:
+            mask &= value <= np.float32(p.band.high)
+    return [mask[a:b].tolist() for a, b in pairwise(offsets)]
 
 
 def _scored(pairs: list[tuple[str, bytes]], teacher: Teacher, texts: Texts) -> list[float]:

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pyarrow as pa
+import pytest
+from pydantic import ValidationError
 
 from operators import columns
 from operators.contract import apply, ids, text
@@ -60,3 +62,26 @@ def test_a_passage_is_read_with_its_title() -> None:
     table = table.append_column("candidate_ids", pa.array([[]], ids))
     out = apply(score_teacher, table, ScoreTeacher(), teacher=teacher, texts=fold.finish()).table
     assert out["positive_scores"].to_pylist() == [teacher.score(["owls"], ["Owls\nhunt at night"]).tolist()]
+
+
+def test_a_second_teacher_is_asked_only_for_what_the_first_leaves_in_doubt() -> None:
+    case = example()
+    teacher = case.used["teacher"]
+    first = apply(score_teacher, case.table, ScoreTeacher(), **case.used).table.drop_columns(["_row"])
+    values = sorted(v for row in first["teacher_scores"].to_pylist() for v in row)
+    for low, high in ((values[1], values[2]), (None, values[0]), (values[-1], None)):
+        p = ScoreTeacher.model_validate({"scores": "judged", "positives": "judged_positives", "band": {"scores": "teacher_scores", "low": low, "high": high}})
+        p = ScoreTeacher.model_validate_json(p.model_dump_json())  # as a worker gets it
+        before = teacher.counters["teacher_pairs"]
+        out = apply(score_teacher, first, p, **case.used).table.to_pylist()
+        doubted = {(r["query"], i) for r in out for i, s in zip(r["candidate_ids"], r["teacher_scores"], strict=True) if (low is None or s >= low) and (high is None or s <= high)}
+        for row in out:
+            for i, s, judged in zip(row["candidate_ids"], row["teacher_scores"], row["judged"], strict=True):
+                assert judged == (s if (row["query"], i) in doubted else None)
+        assert teacher.counters["teacher_pairs"] - before == len(doubted | {(r["query"], i) for r in out for i in r["positive_ids"]})
+
+
+@pytest.mark.parametrize("band", [{}, {"low": 0.5, "high": 0.25}])
+def test_a_band_without_edges_or_upside_down_is_refused(band: dict[str, float]) -> None:
+    with pytest.raises(ValidationError, match="say low or high"):
+        ScoreTeacher.model_validate({"band": {"scores": "dense_scores", **band}})
