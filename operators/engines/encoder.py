@@ -13,7 +13,7 @@ import numpy as np
 
 from operators.contract import InputError
 from operators.engines.models import ModelEntry, place
-from operators.engines.shapes import BUDGET, HALF_BUDGET, one_thread, run_rows
+from operators.engines.shapes import budget_of, one_thread, run_rows
 
 Array = np.ndarray[Any, Any]
 Role = Literal["query", "passage"]
@@ -91,7 +91,7 @@ class SentenceEncoder:
 
     def __init__(self, model: Any, entry: ModelEntry) -> None:
         self._model, self.entry, self._prompts = model, entry, _prompts(entry, model.prompts)
-        self._budget = HALF_BUDGET if entry.dtype == "bfloat16" else BUDGET
+        self._budget = budget_of(entry.dtype)
         window = min(entry.max_tokens, model.max_seq_length or entry.max_tokens)
         self._tokens = Tokens(model.tokenizer, window)
         self.dim = int(model.get_embedding_dimension())

@@ -39,7 +39,8 @@ PROMPTED = {"llm-relevance": ("query", "passage"), "llm-likelihood": ("passage",
 _LATER = ("digest", "llm", "prompt")  # fields that most entries have not: a record tells them where they say something
 _DTYPES = {
     "transformers-gguf": ("int8", "float32", "bfloat16"), "transformers": ("int8", "float32", "bfloat16"),
-    "sentence-transformers": ("float32", "bfloat16"), "vllm": ("bfloat16", "float16", "float32"),
+    **dict.fromkeys(("sentence-transformers", "late-interaction", "cross-encoder"), ("float32", "bfloat16")),
+    "vllm": ("bfloat16", "float16", "float32"),
     "openai": ("", "float32", "bfloat16", "float16", "int8"),
 }  # fmt: skip
 

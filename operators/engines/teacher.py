@@ -13,7 +13,7 @@ import numpy as np
 
 from operators.engines.encoder import Tokens, revision, source
 from operators.engines.models import ModelEntry, Space
-from operators.engines.shapes import one_thread, run_rows
+from operators.engines.shapes import budget_of, one_thread, run_rows
 
 Array = np.ndarray[Any, Any]
 _CHUNK = 256  # passages whose token vectors are held at a time
@@ -68,7 +68,7 @@ class LateInteraction(Teacher):
 
         ids, cut = self._tokens(texts)
         vectors: list[Any] = [None] * len(ids)
-        for where, states in run_rows(ids, self._tokens.pad, self._forward):
+        for where, states in run_rows(ids, self._tokens.pad, self._forward, budget_of(self._entry.dtype)):
             for i, row in zip(where, states, strict=True):
                 # Without the first and last token: they stand for the whole, not for a word.
                 vectors[i] = torch.from_numpy(row[1 : len(ids[i]) - 1].copy())
@@ -105,7 +105,7 @@ class CrossEncoder(Teacher):
             block = order[start : start + _PAIRS]
             left = [(self._entry.query_prompt or "") + queries[i] for i in block]
             ids, cut = self._tokens(left, [(self._entry.passage_prompt or "") + passages[i] for i in block])
-            for where, scores in run_rows(ids, self._tokens.pad, self._forward):
+            for where, scores in run_rows(ids, self._tokens.pad, self._forward, budget_of(self._entry.dtype)):
                 out[block[where]] = scores
             self.counters["teacher_truncated"] += sum(cut)
         self.counters["teacher_pairs"] += len(out)
@@ -151,7 +151,7 @@ def load_late(entry: ModelEntry) -> Teacher:
     from transformers import AutoModel, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(where, **given)
-    return LateInteraction(AutoModel.from_pretrained(where, dtype="float32", **given).eval(), tokenizer, entry)
+    return LateInteraction(AutoModel.from_pretrained(where, dtype=entry.dtype, **given).eval(), tokenizer, entry)
 
 
 def load_cross(entry: ModelEntry) -> Teacher:
@@ -165,7 +165,7 @@ def _classifier(entry: ModelEntry) -> tuple[Any, Any, ModelEntry]:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(where, **given)
-    model = AutoModelForSequenceClassification.from_pretrained(where, dtype="float32", **given).eval()
+    model = AutoModelForSequenceClassification.from_pretrained(where, dtype=entry.dtype, **given).eval()
     if model.config.num_labels != 1:
         from operators.contract import InputError
 

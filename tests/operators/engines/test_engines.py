@@ -105,8 +105,9 @@ def test_a_model_that_can_bring_no_prompts_is_the_one_that_it_was() -> None:
         assert ModelEntry.model_validate({**told, "query_prompt": ""}).identity() == said
 
 
-def test_late_interaction_prefers_the_answer_and_scores_a_pair_alike_in_any_company() -> None:
-    teacher = load_model("teacher", packaged("teacher"))
+@pytest.mark.parametrize("name", ["late-interaction", "late-interaction-bfloat16"])
+def test_late_interaction_prefers_the_answer_and_scores_a_pair_alike_in_any_company(name: str) -> None:
+    teacher = load_model("teacher", packaged("teacher", name))
     queries = ["why does iron rust"] * len(TEXTS) + ["where does sand go"] * len(TEXTS)
     whole = teacher.score(queries, TEXTS * 2)
     some = [0, 3, 11, 17]
@@ -146,6 +147,16 @@ def test_a_cross_encoder_scores_as_sentence_transformers_does(small_cross: Path)
     assert found.tobytes() == np.concatenate([teacher.score([q], [t]) for q, t in zip(queries, TEXTS, strict=True)]).tobytes()
     assert np.allclose(load_model("teacher", likely).score(queries, TEXTS), 1 / (1 + np.exp(-found)), atol=1e-6)
     assert (teacher.space, load_model("teacher", likely).space) == ("logit", "probability")
+
+
+def test_a_cross_encoder_in_bfloat16_scores_a_pair_alike_in_any_company(small_cross: Path) -> None:
+    entry = ModelEntry(kind="teacher", backend="cross-encoder", model=str(small_cross), max_tokens=128)
+    half = load_model("teacher", entry.model_copy(update={"dtype": "bfloat16"}))
+    queries = ["why", "where is sand", "rain"] * 12
+    found = half.score(queries, TEXTS * 4)
+    assert found.tobytes() == half.score(queries[::-1], (TEXTS * 4)[::-1])[::-1].tobytes()
+    assert found.tobytes() == np.concatenate([half.score([q], [t]) for q, t in zip(queries, TEXTS * 4, strict=True)]).tobytes()
+    assert np.corrcoef(found, load_model("teacher", entry).score(queries, TEXTS * 4))[0, 1] > 0.95  # drawn weights, wide scores
 
 
 def _same(logits: Any) -> Any:
