@@ -7,6 +7,7 @@ from cluster.work import Report, Work
 from operators.contract import Needs
 
 SMALL = 2000  # rows; steps below it that load no model run on the driver: a worker costs more
+FEW = 1 << 24  # of a cross, rows of the left times rows of the right; see operators/engines/search.py
 
 
 class Engine(Protocol):
@@ -26,4 +27,5 @@ def is_small(work: Sequence[Work]) -> bool:
     if not all(w.op.startswith("operators.") for w in work):
         return False
     models = any('"kind"' in ref for w in work for ref in w.using.values())
-    return not models and sum(w.rows for w in work) < SMALL
+    pairs = sum(w.extra.get("pairs", 0) for w in work)
+    return not models and sum(w.rows for w in work) < SMALL and pairs <= FEW

@@ -163,7 +163,8 @@ def _cross(task: Task, bench: Bench) -> list[dict[str, Any]]:
     ranges = _ranges(right, max(RANGE, sum(p["rows"] for p in right) * len(left) // 10_000))  # some ten thousand items at most
     names = [_short(*(p["part"] for p in one)) for one in ranges]
     work = [
-        work_for(task, bench, "cross", f"c{_named(task, p)}-{n}", [p["file"]], rows=p["rows"], against=[r["file"] for r in one])
+        work_for(task, bench, "cross", f"c{_named(task, p)}-{n}", [p["file"]], rows=p["rows"], against=[r["file"] for r in one],
+                 extra={"pairs": p["rows"] * sum(r["rows"] for r in one)})
         for n, one in zip(names, ranges, strict=True) for p in left
     ]  # fmt: skip
     found = perform(task, bench, work)

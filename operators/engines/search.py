@@ -1,4 +1,4 @@
-"""Kernels that propose the nearest passages: torch or faiss, on the CPU or a GPU. They propose, they decide nothing.
+"""Kernels that propose the nearest passages: torch or faiss, on the CPU or a GPU; numpy for few. They propose, they decide nothing.
 
 Whoever asks scores the proposals anew, so a kernel's last bits and its ties reach no data and the choice among them is no
 identity: the fastest that is there is taken, and `PITHEAD_SEARCH` (torch or faiss) overrides it.
@@ -16,6 +16,7 @@ BLOCK = 4096  # passages whose scores are held at a time: with 1,024 queries 16 
 GPU_BLOCK = 1 << 17
 FAISS_GPU_TOP = 2048  # the most that faiss returns from a GPU (faiss#2103)
 NAMES = ("torch", "faiss")
+FEW = 1 << 24  # products up to which numpy does it: a process without torch need not load it
 
 
 def propose(queries: Array, passages: Array, wide: int) -> tuple[Array, Array]:
@@ -23,10 +24,22 @@ def propose(queries: Array, passages: Array, wide: int) -> tuple[Array, Array]:
 
     (Q, d) and (P, d) float32 with ``wide`` ≤ P give scores (Q, wide) float32, highest first, and places (Q, wide) int64.
     """
-    name = os.environ.get("PITHEAD_SEARCH", "torch")
-    if name not in NAMES:
+    name = os.environ.get("PITHEAD_SEARCH", "")
+    if name and name not in NAMES:
         raise InputError(f"PITHEAD_SEARCH is {name!r}; say {' or '.join(NAMES)}, or leave it out")
+    if not name and len(queries) * len(passages) <= FEW:
+        return by_numpy(queries, passages, wide)
     return by_faiss(queries, passages, wide) if name == "faiss" else by_torch(queries, passages, wide)
+
+
+def by_numpy(queries: Array, passages: Array, wide: int) -> tuple[Array, Array]:
+    """One product, held whole."""
+    found = queries @ passages.T
+    every = np.broadcast_to(np.arange(found.shape[1]), found.shape)
+    chosen = np.argpartition(-found, wide - 1, axis=1)[:, :wide] if wide < found.shape[1] else every
+    scores = np.take_along_axis(found, chosen, 1)
+    order = np.argsort(-scores, axis=1, kind="stable")
+    return np.take_along_axis(scores, order, 1), np.take_along_axis(chosen, order, 1).astype(np.int64)
 
 
 def by_torch(queries: Array, passages: Array, wide: int, block: int = 0) -> tuple[Array, Array]:

@@ -115,7 +115,7 @@ def mining(tmp_path, docs, *changes):
 
 def test_more_clusters_than_rows_is_refused(tmp_path, capsys):
     docs = [{"query": f"what is {w}", "positive": f"{w} is a kind of thing"} for w in ("ice", "iron", "coal")]
-    assert mining(tmp_path, docs, "negatives.max_rejected=1", "negatives.margin=0", "centroids.clusters=50") == 2
+    assert mining(tmp_path, docs, "negatives.max_rejected=1", "negatives.risk_weight=0", "centroids.clusters=50") == 2
     assert "clusters is 50, but there are" in capsys.readouterr().err
     assert not (tmp_path / "s" / "datasets").exists()
 
@@ -128,7 +128,7 @@ def test_a_corpus_of_one_document_publishes_nothing_and_says_where_its_row_went(
 
 def test_fewer_documents_than_top_k_is_no_fault(tmp_path):
     docs = [{"query": f"what about {w}", "positive": f"{w} is treated here at length"} for w in ("ice", "iron", "coal", "tea")]
-    assert mining(tmp_path, docs, "negatives.max_rejected=1", "centroids.clusters=1", "negatives.margin=0") in (0, 2)
+    assert mining(tmp_path, docs, "negatives.max_rejected=1", "centroids.clusters=1", "negatives.risk_weight=0") in (0, 2)
     assert (tmp_path / "s" / "steps").exists()
 
 
@@ -140,7 +140,8 @@ def test_a_percentage_margin_on_logits_is_refused(tmp_path, capsys):
     flow = tmp_path / "flow.yaml"
     from flows.config import CONFIGS
 
-    flow.write_text((CONFIGS / "flows" / "mine.yaml").read_text().replace("late-interaction", "cross"))
+    mine = (CONFIGS / "flows" / "mine.yaml").read_text().replace("late-interaction", "cross")
+    flow.write_text(mine.replace("policy: utility, risk_weight: 0.5", "policy: percentage, margin: 0.05"))
     jsonl(tmp_path / "pairs.jsonl", [{"query": "a query", "positive": "a text"}])
     assert main(["run", str(flow), "--store", str(tmp_path / "s")]) == 2
     assert "logit" in capsys.readouterr().err

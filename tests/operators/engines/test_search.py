@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from operators.columns import content_ids
 from operators.contract import InputError, numbered, vector
-from operators.engines.search import by_faiss, by_torch, propose
+from operators.engines.search import by_faiss, by_numpy, by_torch, propose
 from operators.retrieve_dense import RetrieveDense, merge_dense, retrieve_dense
 
 
@@ -20,7 +20,7 @@ def test_what_is_not_proposed_scores_no_more_than_the_last_proposal(seed, count,
     if coarse:  # many ties, zero vectors among them
         q, p = np.round(q), np.round(p)
     exact = q.astype(np.float64) @ p.T.astype(np.float64)
-    for scores, places in (by_torch(q, p, wide, block), by_faiss(q, p, wide)):
+    for scores, places in (by_torch(q, p, wide, block), by_faiss(q, p, wide), by_numpy(q, p, wide)):
         assert scores.shape == places.shape == (5, wide)
         assert (np.diff(scores, axis=1) <= 0).all()
         assert all(len(set(row)) == wide for row in places.tolist())
@@ -37,11 +37,11 @@ def test_either_kernel_gives_the_search_the_same_bytes_also_beyond_2048_and_beyo
     left = {"query_id": content_ids(["a", "b", "c"]), "vector": pa.array(list(np.concatenate([d[:2] * 2, d[7:8]])), vector)}
     right = pa.table({"passage_id": content_ids(map(str, range(4000))), "vector": pa.array(list(d), vector)})
     found = {}
-    for name in ("torch", "faiss"):
+    for name in ("torch", "faiss", ""):
         monkeypatch.setenv("PITHEAD_SEARCH", name)
         p = RetrieveDense(top_k=k)
         found[name] = merge_dense([retrieve_dense(numbered(pa.table(left)), right, p)], p)
-    assert found["torch"].equals(found["faiss"])
+    assert found["torch"].equals(found["faiss"]) and found["torch"].equals(found[""])
     assert [len(row) for row in found["torch"]["candidate_ids"].to_pylist()] == [min(k, 4000)] * 3
 
 
