@@ -1,4 +1,4 @@
-"""Kernels that propose the nearest passages: torch or faiss, on the CPU or a GPU; numpy for few. They propose, they decide nothing.
+"""Kernels that propose the nearest passages: torch or faiss, on the CPU or a GPU, numpy for few. They decide nothing.
 
 Whoever asks scores the proposals anew, so a kernel's last bits and its ties reach no data and the choice among them is no
 identity: the fastest that is there is taken, and `PITHEAD_SEARCH` (torch or faiss) overrides it.

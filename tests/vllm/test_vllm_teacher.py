@@ -58,6 +58,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> ModelEntry:
 
 @pytest.fixture(scope="module")
 def teacher(saved: ModelEntry) -> Iterator[VllmTeacher]:
+    pytest.importorskip("vllm", reason="vLLM is not installed here, it has an environment of its own: make test-vllm")
     made = load_vllm_teacher(saved)
     assert isinstance(made, VllmTeacher)
     yield made
