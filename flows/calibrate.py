@@ -22,7 +22,7 @@ ROWS = 10_000  # rows looked at: the first by id, which is a hash, so a fair dra
 PAIRS = 2_000  # random pairs
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 KNOWN = ("teacher_scores", "dense_scores", "bm25_scores", "fused_scores")
-MARGINS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
+MARGINS = (0.0, 0.01, 0.02, 0.03, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
 WEIGHTS = (0.1, 0.2, 0.3, 0.5, 0.8, 1.3, 2.0)
 ENOUGH = 0.9  # share of the queries that a suggested margin leaves enough negatives
 RISKY = 0.05  # share of false negatives that a suggested weight expects
@@ -111,16 +111,16 @@ def _percentiles(numbers: Array) -> dict[str, float]:
 
 
 def _margins(rows: Array, value: Array, lowest: Array, wanted: int) -> list[dict[str, Any]]:
-    """What each margin leaves: the share of the candidates, and of the queries that keep ``wanted``."""
+    """What each margin leaves to the queries with a scored positive: shares of candidates, and of queries that keep ``wanted``."""
     out = []
-    asked = max(int(np.isfinite(lowest).sum()), 1)
+    asked, asked_of = max(int(np.isfinite(lowest).sum()), 1), np.isfinite(lowest[rows])
     for policy in ("percentage", "margin"):
         for margin in MARGINS:
             limit = lowest - (np.abs(lowest) * margin if policy == "percentage" else margin)
-            kept = (value < limit[rows]) & np.isfinite(lowest[rows])
+            kept = (value < limit[rows]) & asked_of
             enough = np.bincount(rows[kept], minlength=len(lowest)) >= wanted
             out.append({
-                "policy": policy, "margin": margin, "candidates_kept": round(float(kept.mean()) if len(kept) else 0.0, 4),
+                "policy": policy, "margin": margin, "candidates_kept": round(float(kept.sum()) / max(int(asked_of.sum()), 1), 4),
                 "queries_kept": round(float(enough.sum()) / asked, 4),
             })  # fmt: skip
     return out
@@ -163,6 +163,8 @@ def told(answer: dict[str, Any]) -> str:
     lines = [f"{answer['scores']} of {answer['rows']} rows of {answer['step']}", head]
     for name, said in answer["distributions"].items():
         lines.append(f"{name:<14}" + "".join(f"{v:>9}" for v in said.values()))
+    if "random pairs" not in answer["distributions"]:
+        lines.append("random pairs are not told: only a dense search's vectors are stored to score them by")
     if lost := answer["queries_without_a_scored_positive"]:
         lines.append(f"{lost} queries have no score of a positive: a margin keeps nothing of them")
     for policy in ("percentage", "margin"):

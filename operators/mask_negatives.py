@@ -4,6 +4,7 @@ cde (arXiv:2410.02525) masks by a surrogate's score, CADET (arXiv:2505.19274) by
 (arXiv:2403.20327) by class. What scores as well as the positive is told by the candidates that the row has anyway.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,22 +17,25 @@ from operators.contract import Columns, ContractError, Example, Params, ids, ope
 from operators.index_documents import Documents
 from operators.index_texts import Texts
 
+CELLS = 1 << 22  # pairs of a row and a passage held at a time: some 32 MB an array
+
 
 class MaskNegatives(Params):
     """Besides equal texts, and with ``documents`` those of the positives' documents: what else is masked."""
 
     score: str | None = Field(default="dense_scores", min_length=1, description="of the candidates; null: scores mask nothing")
-    margin: float = Field(default=0.0, description="masked is what scores above the lowest positive less this")
+    margin: float = Field(default=0.0, description="masked is what scores as the lowest positive less this, or above")
     same: tuple[str, ...] = Field(default=(), description="text columns, a class say: rows alike in all mask each other whole")
 
 
 def _reads(p: MaskNegatives) -> Columns:
     found = {"candidate_ids": ids, p.score: scores} if p.score else {}
+    found |= {"positive_scores": scores} if p.score == "teacher_scores" else {}
     own = {"query_id": row_id, "batch": pa.int64(), "positive_ids": ids, "negative_ids": ids}
     return {**own, **found, **dict.fromkeys(p.same, text)}
 
 
-@operator("group", version="1", reads=_reads, writes={"masked_ids": ids}, key="batch", width=lambda p: 16, rows="same")
+@operator("group", version="2", reads=_reads, writes={"masked_ids": ids}, key="batch", width=lambda p: 16, rows="same")
 def mask_negatives(table: pa.Table, p: MaskNegatives, *, texts: Texts, documents: Documents | None = None) -> pa.Table:
     """Add ``masked_ids``: of the other rows' positives and negatives in its batch those that may answer it, by id.
 
@@ -50,48 +54,64 @@ def _cut(table: pa.Table, edges: Array) -> list[pa.Table]:
 
 
 def _masks(table: pa.Table, p: MaskNegatives, texts: Texts, documents: Documents | None) -> pa.Array:
-    """The lists of one batch."""
-    count = len(table)
-    (owners, positives), (from_row, negatives) = (columns.flat(table[n]) for n in ("positive_ids", "negative_ids"))
-    holder = np.concatenate([parents(owners), parents(from_row)])
-    every = pa.concat_arrays([positives, negatives])
-    rows, at = np.divmod(np.arange(count * len(every)), max(len(every), 1))
-    rows, at = (x[rows != holder[at]] for x in (rows, at))
-    number, wanted = text_codes(texts, [every, positives])
-    hit = in_row(rows, number[at], parents(owners), wanted)
-    code, of_positive, of_negative = codes([every, positives, negatives])
-    if documents is not None:
-        hit |= documents.own(rows, every.take(pa.array(at)), parents(owners), positives)
-    if p.score:
-        hit |= _scored(table, p, rows, every.take(pa.array(at)))
-    for_class = [table[name].to_pylist() for name in p.same]
-    if for_class:
-        alike = np.unique(np.array(list(map(repr, zip(*for_class, strict=True)))), return_inverse=True)[1].reshape(-1)
-        hit |= alike[rows] == alike[holder[at]]
-    hit &= ~in_row(rows, code[at], parents(owners), of_positive)  # a trainer knows its own positives
-    hit &= ~in_row(rows, code[at], parents(from_row), of_negative)
-    pairs = np.unique(np.stack([rows[hit], code[at][hit]], axis=1), axis=0)
+    """The lists of one batch, so many rows at a time that `CELLS` pairs are held."""
+    names = ("positive_ids", "negative_ids", *(("candidate_ids",) if p.score else ()))
+    lists = {name: columns.flat(table[name]) for name in names}
+    rows_of = {name: parents(offsets) for name, (offsets, _) in lists.items()}
+    every = pa.concat_arrays([lists["positive_ids"][1], lists["negative_ids"][1]])
+    holder = np.concatenate([rows_of["positive_ids"], rows_of["negative_ids"]])
+    code, *known = codes([every, *(values for _, values in lists.values())])
+    number = dict(zip(lists, known, strict=True))
+    said, answers = text_codes(texts, [every, lists["positive_ids"][1]])
+    high = _high(table, p, rows_of, number) if p.score else np.empty(0, np.int64)
+    label = _labels(table, p)
+    found = [np.empty((0, 2), np.int64)]
+    step = max(1, CELLS // max(len(every), 1))
+    for start in range(0, len(table), step):
+        count = min(step, len(table) - start)
+        rows, at = np.divmod(np.arange(count * len(every)), max(len(every), 1))
+        rows = rows + start
+        rows, at = (x[rows != holder[at]] for x in (rows, at))
+        hit = in_row(rows, said[at], rows_of["positive_ids"], answers)
+        if documents is not None:
+            hit |= documents.own(rows, every.take(pa.array(at)), rows_of["positive_ids"], lists["positive_ids"][1])
+        if p.score:
+            hit |= in_row(rows, code[at], rows_of["candidate_ids"][high], number["candidate_ids"][high])
+        hit |= (label[rows] == label[holder[at]]) & (label[rows] >= 0)
+        for name in ("positive_ids", "negative_ids"):  # a trainer knows its row's own
+            hit &= ~in_row(rows, code[at], rows_of[name], number[name])
+        found.append(np.unique(np.stack([rows[hit], code[at][hit]], axis=1), axis=0))
+    pairs = np.concatenate(found)
     first = np.zeros(int(code.max(initial=-1)) + 1, np.int64)
     first[code[::-1]] = np.arange(len(code))[::-1]
-    ends = np.searchsorted(pairs[:, 0], np.arange(count + 1))
+    ends = np.searchsorted(pairs[:, 0], np.arange(len(table) + 1))
     return columns.lists(ends, every.take(pa.array(first[pairs[:, 1]])))
 
 
-def _scored(table: pa.Table, p: MaskNegatives, rows: Array, passages: pa.Array) -> Array:
-    """Whether each passage is a candidate of its row that scores with the row's lowest positive."""
-    offsets, found = columns.flat(table["candidate_ids"])
-    ends, values = columns.flat(table[p.score])
-    if not np.array_equal(ends, offsets):
+def _labels(table: pa.Table, p: MaskNegatives) -> Array:
+    """A number for each row's class, −1 where none was asked for."""
+    if not p.same or not len(table):
+        return np.full(len(table), -1)
+    values = list(zip(*(table[name].to_pylist() for name in p.same), strict=True))
+    place = {value: i for i, value in enumerate(dict.fromkeys(values))}
+    return np.array([place[value] for value in values])
+
+
+def _high(table: pa.Table, p: MaskNegatives, rows_of: Mapping[str, Array], number: Mapping[str, Array]) -> Array:
+    """Where the candidates stand that score with their row's lowest positive; where no positive has a score, none."""
+    offsets, values = columns.flat(table[p.score])
+    if not np.array_equal(offsets, columns.flat(table["candidate_ids"])[0]):
         raise ContractError(f"mask_negatives: {p.score} is not aligned to candidate_ids")
-    owners, positives = columns.flat(table["positive_ids"])
-    of, value = parents(offsets), floats(values)
-    number, of_found, of_positive = codes([passages, found, positives])
-    own = in_row(of, of_found, parents(owners), of_positive)
+    of, value = rows_of["candidate_ids"], floats(values)
+    if p.score == "teacher_scores":
+        at, told = rows_of["positive_ids"], floats(columns.flat(table["positive_scores"])[1])
+    else:
+        own = in_row(of, number["candidate_ids"], rows_of["positive_ids"], number["positive_ids"])
+        at, told = of[own], value[own]
     lowest = np.full(len(table), np.inf)
-    np.minimum.at(lowest, of[own], np.where(np.isnan(value[own]), np.inf, value[own]))
-    high = value > (lowest - p.margin)[of]
-    mask: Array = in_row(rows, number, of[high], of_found[high])
-    return mask
+    np.minimum.at(lowest, at, np.where(np.isnan(told), np.inf, told))
+    high: Array = np.flatnonzero(value >= (lowest - p.margin)[of])
+    return high
 
 
 def example() -> Example:

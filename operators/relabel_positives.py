@@ -30,7 +30,7 @@ GECKO = (
 
 
 class RelabelPositives(Params):
-    """Who judges, and which place of the fused ranking is the negative."""
+    """Who judges, and which place of the fused ranking is the negative, which is no seed: that passage answers, too."""
 
     judges: tuple[Judge, ...] = Field(default=GECKO, min_length=1)
     k: int = Field(default=60, ge=1, description="of the reciprocal ranks 1 / (k + rank)")
@@ -48,12 +48,12 @@ def _reads(p: RelabelPositives) -> Columns:
     return {"positive_ids": ids, "candidate_ids": ids, **told}
 
 
-@operator("map", version="1", reads=_reads, writes=WRITES, rows="fewer")
+@operator("map", version="2", reads=_reads, writes=WRITES, rows="fewer")
 def relabel_positives(table: pa.Table, p: RelabelPositives, *, texts: Texts) -> Outcome:
     """One positive and one negative a row, with their fused scores; the seed stays as ``seed_ids``, with its place.
 
-    Judged are the seed passages and the candidates, each text once, that every judge has a score of; a row with fewer than two
-    of them is a reject.
+    Judged are the seed passages and the candidates, each text once, that every judge has a score of; a row whose judged
+    passages are the positive and seeds alone is a reject.
     """
     rows, passages, judged, seeds = _judged(table, p, texts)
     fused = np.zeros(len(rows))
@@ -65,12 +65,19 @@ def relabel_positives(table: pa.Table, p: RelabelPositives, *, texts: Texts) -> 
     order = _best_first(rows, fused, passages)
     counts = np.bincount(rows, minlength=len(table))
     first = np.cumsum(counts) - counts
-    few = counts < 2
-    place = np.minimum(p.negative_rank or len(order) + 2, np.maximum(counts, 2)) - 1
-    best, low = order[first[~few]], order[(first + place)[~few]]
+    place_of = np.arange(len(order)) - np.repeat(first, counts) + 1
+    may = (place_of > 1) & ~seeds[order]
+    few = np.bincount(rows[order[may]], minlength=len(table)) == 0
+    # The place that is asked for, else the nearest above it, else the nearest below.
+    within = may & (place_of <= (p.negative_rank or len(order) + 1))
+    at = np.full(len(table), len(order), np.int64)
+    np.minimum.at(at, rows[order[may]], np.flatnonzero(may))
+    np.maximum.at(at, rows[order[within]], np.flatnonzero(within))
+    low = order[at[~few]]
+    best = order[first[~few]]
     seed = np.full(len(table), np.iinfo(np.int32).max)
     rank_of = np.empty(len(order), np.int64)
-    rank_of[order] = np.arange(len(order)) - np.repeat(first, counts) + 1
+    rank_of[order] = place_of
     np.minimum.at(seed, rows[seeds], rank_of[seeds])
     kept = table.filter(pa.array(~few))
     one = np.arange(len(kept) + 1)
@@ -83,7 +90,8 @@ def relabel_positives(table: pa.Table, p: RelabelPositives, *, texts: Texts) -> 
     }  # fmt: skip
     for name, value in values.items():
         kept = columns.put(kept, name, value)
-    return outcome_of(table, kept, {int(i): ("nothing to choose among", f"{counts[i]} judged") for i in np.flatnonzero(few)})
+    reasons = {int(i): ("no passage to be the negative", f"{counts[i]} judged") for i in np.flatnonzero(few)}
+    return outcome_of(table, kept, reasons)
 
 
 def _judged(table: pa.Table, p: RelabelPositives, texts: Texts) -> tuple[Array, pa.Array, Array, Array]:

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators import columns
+from operators import mask_negatives as module
 from operators.contract import apply, ids, row_id, scores, text
 from operators.index_documents import IndexDocuments, index_documents
 from operators.mask_negatives import MaskNegatives, mask_negatives
@@ -29,9 +30,9 @@ ROW = st.tuples(
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(ROW, max_size=6), st.booleans(), st.booleans(), st.booleans(), st.sampled_from([0.0, 0.25]))
-def test_masked_is_what_says_the_same_stands_in_the_document_or_scores_with_the_positive(rows, home, score, label, margin):
-    rows = sorted(rows, key=lambda r: r[0])
+@given(st.lists(ROW, max_size=6), st.booleans(), st.booleans(), st.booleans(), st.sampled_from([0.0, 0.25]), st.sampled_from([1, 7, 1 << 22]))
+def test_masked_is_what_says_the_same_stands_in_the_document_or_scores_with_the_positive(rows, home, score, label, margin, cells):
+    module.CELLS, rows = cells, sorted(rows, key=lambda r: r[0])
     table = pa.table({
         "query_id": columns.content_ids([str(i) for i in range(len(rows))]), "batch": pa.array([r[0] for r in rows], pa.int64()),
         "positive_ids": pa.array([[KEYS[r[1]]] for r in rows], ids), "negative_ids": pa.array([[KEYS[n] for n in r[2]] for r in rows], ids),
@@ -49,7 +50,7 @@ def test_masked_is_what_says_the_same_stands_in_the_document_or_scores_with_the_
                 continue
             for n in (other[1], *other[2]):
                 same = WORDS[n].casefold() == WORDS[positive].casefold()
-                near = score and positive in told and told.get(n, -1) > np.float32(told[positive]) - margin
+                near = score and positive in told and told.get(n, -1) >= np.float32(told[positive]) - margin
                 if same or near or (home and HOMES[n] & HOMES[positive]) or (label and other[4] == kind):
                     wanted.add(KEYS[n])
         assert got[i] == wanted - {KEYS[positive], *(KEYS[n] for n in negatives)}
@@ -63,3 +64,13 @@ def test_a_mask_is_sorted_and_lists_a_passage_once():
     })  # fmt: skip
     got = apply(mask_negatives, table, MaskNegatives(score=None, same=("label",)), texts=TEXTS).table["masked_ids"].to_pylist()
     assert got[0] == sorted({KEYS[5], KEYS[1]})
+
+
+def test_a_teachers_score_of_the_positive_counts_where_it_is_no_candidate():
+    table = pa.table({
+        "query_id": columns.content_ids("ab"), "batch": pa.array([0, 0], pa.int64()), "positive_ids": pa.array([[KEYS[0]], [KEYS[1]]], ids),
+        "negative_ids": pa.array([[], [KEYS[2]]], ids), "candidate_ids": pa.array([[KEYS[1], KEYS[2]], []], ids),
+        "teacher_scores": pa.array([[0.75, 0.25], []], scores), "positive_scores": pa.array([[0.5], [0.5]], scores),
+    })  # fmt: skip
+    got = apply(mask_negatives, table, MaskNegatives(score="teacher_scores"), texts=TEXTS).table["masked_ids"].to_pylist()
+    assert got == [[KEYS[1]], []]

@@ -49,7 +49,13 @@ def test_a_copy_of_the_seed_is_the_seed_and_what_a_judge_did_not_see_is_not_judg
     out = run([((0, 0.5, 0.5), [(5, 0.5, 0.5), (1, 0.1, 0.1), (2, 0.9, None)])]).table.to_pylist()[0]
     assert [WORD[i] for i in out["positive_ids"] + out["negative_ids"]] == ["oak", "birch"]
     alone = run([((0, 0.5, 0.5), [(5, 0.6, 0.6), (2, None, 0.1)])])
-    assert alone.rejects.to_pylist() == [{"_row": 0, "reason": "nothing to choose among", "value": "1 judged"}]
+    assert alone.rejects.to_pylist() == [{"_row": 0, "reason": "no passage to be the negative", "value": "1 judged"}]
+
+
+def test_a_seed_in_the_place_of_the_negative_gives_way_to_the_next():
+    rows = [((0, 0.5, 0.5), [(1, 0.9, 0.9), (2, 0.3, 0.3), (3, 0.1, 0.1)])] * 2
+    out = run(rows, negative_rank=2).table.to_pylist()
+    assert [[WORD[i] for i in r["positive_ids"] + r["negative_ids"]] for r in out] == [["birch", "elm"]] * 2
 
 
 SCORE = st.sampled_from([0.0, 0.25, 0.5, 0.75, None])
@@ -68,8 +74,9 @@ def test_it_is_the_fused_rank_by_hand(rows, negative_rank):
         told = {KEYS[seed]: (a, b), **{KEYS[n]: (x, y) for n, x, y in found if None not in (x, y) and n != seed}}
         ranks = [sorted(told, key=lambda p, k=k: (-np.float32(told[p][k]), p)) for k in (0, 1)]
         order = sorted(told, key=lambda p: (-sum(1 / (2 + r.index(p)) for r in ranks), p))
-        assert (i in got) == (len(told) > 1)
+        others = [(n, p) for n, p in enumerate(order, 1) if n > 1 and p != KEYS[seed]]
+        assert (i in got) == bool(others)
         if i in got:
-            at = len(order) - 1 if negative_rank is None else min(negative_rank, len(order)) - 1
-            assert (got[i]["positive_ids"], got[i]["negative_ids"]) == ([order[0]], [order[at]])
+            within = [p for n, p in others if negative_rank is None or n <= negative_rank] or [others[0][1]]
+            assert (got[i]["positive_ids"], got[i]["negative_ids"]) == ([order[0]], [within[-1]])
             assert got[i]["seed_rank"] == order.index(KEYS[seed]) + 1
