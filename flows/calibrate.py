@@ -111,7 +111,7 @@ def _percentiles(numbers: Array) -> dict[str, float]:
 
 
 def _margins(rows: Array, value: Array, lowest: Array, wanted: int) -> list[dict[str, Any]]:
-    """What each margin leaves to the queries with a scored positive: shares of candidates, and of queries that keep ``wanted``."""
+    """What each margin leaves to queries with a scored positive: shares of candidates, and of queries that keep ``wanted``."""
     out = []
     asked, asked_of = max(int(np.isfinite(lowest).sum()), 1), np.isfinite(lowest[rows])
     for policy in ("percentage", "margin"):
