@@ -65,7 +65,7 @@ def fuse_rankings(table: pa.Table, p: FuseRankings) -> pa.Table:
     Raises `InputError` where ``candidate_ids`` is there and no ranking: the scores that belong to it would stand beside others.
     """
     if "candidate_ids" in table.column_names and "candidate_ids" not in {r.ids for r in p.rankings}:
-        raise InputError("fuse_rankings: candidate_ids is there and none of the rankings; name it, or leave it out by the step's keep")
+        raise InputError("fuse_rankings: candidate_ids is there and none of the rankings; name it, or leave it out by keep")
     found, rows, parts, seen = [], [], [], []
     for ranking in p.rankings:
         offsets, values = flat(table[ranking.ids])
