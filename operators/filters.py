@@ -59,5 +59,6 @@ def barred(left: pa.Table, names: pa.Array, documents: Documents | None, asked: 
     query = np.repeat(np.repeat(rows, np.diff(asked_at)), counts)
     name_code, positive_code = codes([names, positives])
     free = in_row(query, name_code[place], rows, positive_code)
-    both = np.unique(np.stack([query[~free], place[~free]], axis=1), axis=0)
-    return both[:, 0].astype(np.int64), both[:, 1].astype(np.int64)
+    both = np.sort(query[~free] * len(names) + place[~free])
+    both = both[np.diff(both, prepend=-1) > 0]  # of 2 million 0.4 s; np.unique 2.2 of numbers, 3.1 of pairs
+    return both // max(len(names), 1), both % max(len(names), 1)
