@@ -76,7 +76,22 @@ def _read(steps: Sequence[Planned], store: Store, name: str, column: str) -> tup
         if rows < ROWS:
             tables.append(store.read_table(part["file"], list(dict.fromkeys(wanted))).slice(0, ROWS - rows))
             rows += len(tables[-1])
-    return pa.concat_tables(tables).combine_chunks(), column
+    table = pa.concat_tables(tables).combine_chunks()
+    kind = table.schema.field(column).type
+    aligned = pa.types.is_list(kind) and pa.types.is_floating(kind.value_type) and not _of_its_own(steps, name, column)
+    if not aligned or not np.array_equal(columns.flat(table[column])[0], columns.flat(table["candidate_ids"])[0]):
+        raise InputError(f"{name}: {column} does not hold the scores of candidate_ids; ask behind fuse_rankings")
+    return table, column
+
+
+def _of_its_own(steps: Sequence[Planned], name: str, column: str) -> bool:
+    """Whether a search wrote the column beside ids of its own, so that as many scores say nothing."""
+    known, above = {p.step.name: p.step for p in steps}, name
+    while step := known.get(above):
+        if column in (writes := step.op.columns_written(step.params)):
+            return step.op.shape == "cross" and "candidate_ids" not in writes
+        above = step.sources[0] if step.sources else ""
+    return False
 
 
 def _random(steps: Sequence[Planned], store: Store, table: pa.Table, column: str) -> Array:

@@ -16,7 +16,7 @@ from flows.faults import FlowError, did_you_mean, sentences
 from flows.fingerprint import fingerprint
 from flows.lookup import find_operator, read_models, resolve
 from flows.using import resolve_using, spaces, spaces_above
-from operators.contract import InputError, Operator, Params
+from operators.contract import ARTIFACTS, InputError, Operator, Params
 from operators.engines.models import PACKAGE
 from operators.engines.weights import digest_of
 from operators.read_corpus import source_of
@@ -106,8 +106,8 @@ def _check_step(checks: Checks, name: str, written: StepConfig) -> None:
     if params is not None and len(checks.faults) == before:
         _check_columns(checks, at, op, params, sources, written, columns)
         if op.check and not absent:
-            above = spaces_above(checks, sources)
-            checks.faults += [f"{at}: {f}" for f in op.check(params, {**models, **above, **spaces(checks, using, models)})]
+            told = {**models, **spaces_above(checks, sources), **spaces(checks, using, models), ARTIFACTS: frozenset(using)}
+            checks.faults += [f"{at}: {f}" for f in op.check(params, told)]
     writes = {} if params is None or op.shape == "build" else dict(op.columns_written(params))
     kept = {} if op.closed or op.shape == "build" else columns
     checks.steps[name] = Step(

@@ -87,11 +87,15 @@ def spaces(checks: "Checks", using: Mapping[str, str], models: Mapping[str, Any]
 
 
 def spaces_above(checks: "Checks", sources: list[str]) -> dict[str, Any]:
-    """The score space of the nearest teacher above, for steps that read its scores."""
+    """The score space of the nearest teacher above that wrote `teacher_scores`, for steps that read them.
+
+    One that writes columns of its own may stand below it and speak in another space.
+    """
     for source in sources:
         step = checks.steps.get(source)
         while step is not None and step.spec:
-            for space in spaces(checks, step.using, step.models).values():
-                return {"teacher_space": space}
+            if step.known and step.op.shape != "build" and "teacher_scores" in step.op.columns_written(step.params):
+                for space in spaces(checks, step.using, step.models).values():
+                    return {"teacher_space": space}
             step = checks.steps.get(step.sources[0]) if step.sources else None
     return {}

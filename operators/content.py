@@ -11,6 +11,7 @@ from operators import columns
 from operators.index_texts import Texts
 
 Array = np.ndarray[Any, Any]
+_LONG = 2048  # characters of a passage whose runs are not kept by the thousand
 
 
 def parents(offsets: Array) -> Array:
@@ -82,13 +83,21 @@ def _texts_at(texts: Texts, ids: pa.Array, where: Array) -> Iterator[str]:
         yield from texts.take(ids.take(pa.array(where[start : start + columns.SLICE]))).to_pylist()
 
 
-@lru_cache(maxsize=4096)
 def _runs(passage: str) -> frozenset[tuple[str, ...]]:
+    """`_cut_runs`, kept for a while."""
+    return (_few if len(passage) > _LONG else _many)(passage)
+
+
+def _cut_runs(passage: str) -> frozenset[tuple[str, ...]]:
     """The runs of three words of a text, of a shorter one all its words as one run; of letters where there are no blanks."""
     words = passage.casefold().split()
     if len(passage) > 16 * len(words):  # Japanese, Chinese or Thai
         words = list("".join(words))
     return frozenset(zip(*(words[i:] for i in range(3)), strict=False)) or frozenset([tuple(words)])
+
+
+# Of 1,500 words they are 0.3 MB: 4,096 such documents took 1.3 GB a worker. 128 hold a row's candidates and its positives.
+_few, _many = lru_cache(maxsize=128)(_cut_runs), lru_cache(maxsize=4096)(_cut_runs)
 
 
 def _jaccard(one: frozenset[Any], other: frozenset[Any]) -> float:

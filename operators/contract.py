@@ -19,6 +19,7 @@ text, score, flag = pa.string(), pa.float32(), pa.bool_()
 row_id = pa.binary(16)
 ids, texts, scores = pa.list_(row_id), pa.list_(text), pa.list_(score)
 vector = pa.list_(score)
+ARTIFACTS = "artifacts"  # of what a `check` is told: the names of `uses` that a step above makes
 ROW = "_row"  # int32: which input row an output row or a reject stems from
 REJECTS = pa.schema([(ROW, pa.int32()), ("reason", text), ("value", text)])
 

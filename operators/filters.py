@@ -1,6 +1,6 @@
 """Which passages a query may find: those alike in a column, none of its own documents."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from operators import columns
 from operators.content import codes, in_row, parents
-from operators.contract import InputError
+from operators.contract import ARTIFACTS, InputError
 from operators.index_documents import Documents
 
 Array = np.ndarray[Any, Any]
@@ -25,14 +25,26 @@ def split(table: pa.Table, alike: Sequence[str]) -> dict[tuple[str, ...], tuple[
     return {value: (at, table.take(pa.array(at))) for value, at in where.items()}
 
 
+def whole(p: Any, using: Mapping[str, Any]) -> Sequence[str]:
+    """Why ``other_documents`` could not act, before anything runs: a search stands behind the embedding of a corpus."""
+    fault = _half(p.other_documents, "documents" in using.get(ARTIFACTS, ())) if ARTIFACTS in using else ""
+    return [fault] if fault else []
+
+
+def _half(asked: bool, there: bool) -> str:
+    if asked == there:
+        return ""
+    lacks = "using: {documents: STEP} of index_documents" if asked else "with: {other_documents: true}"
+    return f"the search leaves a query's own documents out by both or neither: this step lacks {lacks}"
+
+
 def barred(left: pa.Table, names: pa.Array, documents: Documents | None, asked: bool) -> tuple[Array, Array]:
     """(rows of the left, places among the passages ``names``) of each query's own documents, but for its positives; by row.
 
     Raises `InputError` where one of the option and the artifact is missing.
     """
-    if asked != (documents is not None):
-        lacks = "using: {documents: STEP} of index_documents" if asked else "with: {other_documents: true}"
-        raise InputError(f"the search leaves a query's own documents out by both or neither: this step lacks {lacks}")
+    if fault := _half(asked, documents is not None):
+        raise InputError(fault)
     if documents is None:
         return np.empty(0, np.int64), np.empty(0, np.int64)
     owners, positives = columns.flat(left["positive_ids"])
@@ -47,5 +59,6 @@ def barred(left: pa.Table, names: pa.Array, documents: Documents | None, asked: 
     query = np.repeat(np.repeat(rows, np.diff(asked_at)), counts)
     name_code, positive_code = codes([names, positives])
     free = in_row(query, name_code[place], rows, positive_code)
-    both = np.unique(np.stack([query[~free], place[~free]], axis=1), axis=0)
-    return both[:, 0].astype(np.int64), both[:, 1].astype(np.int64)
+    both = np.sort(query[~free] * len(names) + place[~free])
+    both = both[np.diff(both, prepend=-1) > 0]  # of 2 million 0.4 s; np.unique 2.2 of numbers, 3.1 of pairs
+    return both // max(len(names), 1), both % max(len(names), 1)

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from operators import topk
 from operators.columns import content_ids, flat, id_pairs, lists, put
 from operators.content import parents
-from operators.contract import Columns, ContractError, Example, Params, ids, operator, score, scores
+from operators.contract import Columns, ContractError, Example, InputError, Params, ids, operator, score, scores
 
 Array = np.ndarray[Any, Any]
 FUSED = "fused_scores"
@@ -60,7 +60,12 @@ def _writes(p: FuseRankings) -> Columns:
 
 @operator("map", version="2", reads=_reads, writes=_writes, rows="same")
 def fuse_rankings(table: pa.Table, p: FuseRankings) -> pa.Table:
-    """Candidates of all lists by fused score, then id; a scorer that did not see one leaves null. Other lists of ids end here."""
+    """Candidates of all lists by fused score, then id; a scorer that did not see one leaves null. Other lists of ids end here.
+
+    Raises `InputError` where ``candidate_ids`` is there and no ranking: the scores that belong to it would stand beside others.
+    """
+    if "candidate_ids" in table.column_names and "candidate_ids" not in {r.ids for r in p.rankings}:
+        raise InputError("fuse_rankings: candidate_ids is there and none of the rankings; name it, or leave it out by keep")
     found, rows, parts, seen = [], [], [], []
     for ranking in p.rankings:
         offsets, values = flat(table[ranking.ids])

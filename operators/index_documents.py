@@ -1,6 +1,6 @@
 """Index which documents a passage stands in, so that a query's own document gives it no negative.
 
-Boilerplate stands in many documents, so a passage has a list of them.
+Boilerplate stands in many documents, so a passage has a list of them. A whole document stands in itself.
 """
 
 import shutil
@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import xxhash
 
 from operators import columns
@@ -103,6 +104,9 @@ class DocumentsFold:
     def add(self, table: pa.Table, turn: int) -> None:
         """Take in passages."""
         self._spill.add(table.select(list(_NAMES)))
+        # A positive may be a whole document whose passages are searched: of one title and text, their ids are equal.
+        whole = pc.unique(table["doc_id"])
+        self._spill.add(pa.table([whole, whole], names=list(_NAMES)))
 
     def merge(self, later: "DocumentsFold") -> None:
         """Take in the fold of later passages."""
@@ -137,7 +141,7 @@ def _mapped(folder: Path, name: str) -> Array:
     return np.memmap(path, kind, "r") if path.stat().st_size else np.empty(0, kind)
 
 
-@operator("build", version="1", reads={"passage_id": row_id, "doc_id": row_id})
+@operator("build", version="2", reads={"passage_id": row_id, "doc_id": row_id})
 def index_documents(p: IndexDocuments) -> DocumentsFold:
     """Index the documents of each passage."""
     return DocumentsFold()

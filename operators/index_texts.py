@@ -6,6 +6,7 @@ arrive in any order, but in the order of `passage_id`, as behind a group by it, 
 
 import shutil
 import tempfile
+import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,7 +50,7 @@ class Texts:
         self._lengths = _mapped(folder, "lengths.bin")
         self._keys, self._exact = _raw(folder, "keys.bin"), _raw(folder, "exact.bin")
         self._file = pa.ipc.open_file(pa.memory_map(str(folder / _TEXTS)))
-        self._blocks, self._held = OrderedDict[int, pa.Array](), 0
+        self._blocks, self._held, self._turn = OrderedDict[int, pa.Array](), 0, threading.Lock()  # parts may be done at once
 
     def save(self, folder: Path) -> None:
         """Copy the files below ``folder``."""
@@ -127,8 +128,7 @@ class Texts:
     def _find(self, array: pa.Array) -> Array:
         """Where each id stands, -1 where it does not."""
         wanted = columns.id_pairs(array)
-        at = np.searchsorted(self._hi, wanted["hi"])
-        end = np.searchsorted(self._hi, wanted["hi"], side="right")
+        at, end = (np.searchsorted(self._hi, wanted["hi"], side) for side in ("left", "right"))  # type: ignore[call-overload]
         for i in np.flatnonzero(end - at > 1):  # equal upper halves: 1 in 2**64 but for a contrived id
             at[i] += np.searchsorted(self._lo[at[i] : end[i]], wanted["lo"][i])
         inside = np.flatnonzero(at < end)
@@ -137,14 +137,14 @@ class Texts:
         return np.where(array.is_valid().to_numpy(zero_copy_only=False), rows, -1)
 
     def _block(self, number: int) -> pa.Array:
-        block = self._blocks.pop(number, None)
-        if block is None:
-            block = self._file.get_batch(number).column(0)
-            self._held += block.nbytes
-        self._blocks[number] = block
-        while self._held > _CACHED and len(self._blocks) > 1:
-            self._held -= self._blocks.popitem(last=False)[1].nbytes
-        return block
+        with self._turn:
+            if (block := self._blocks.pop(number, None)) is None:
+                block = self._file.get_batch(number).column(0)
+                self._held += block.nbytes
+            self._blocks[number] = block
+            while self._held > _CACHED and len(self._blocks) > 1:
+                self._held -= self._blocks.popitem(last=False)[1].nbytes
+            return block
 
 
 class TextsFold:

@@ -35,7 +35,8 @@ class NegativesMeasure:
     queries_kept: int = 0  # with all the negatives that were wanted
     negatives: int = 0  # of these queries
     false_negatives: int = 0
-    cosines: float = 0.0  # the sum of the encoder's scores of those that are not false
+    scored: int = 0  # that are not false and that the encoder has found
+    cosines: float = 0.0  # the sum of its scores of these
 
     def add(self, table: pa.Table, turn: int) -> None:
         """Take in one part."""
@@ -47,8 +48,8 @@ class NegativesMeasure:
         width = int(max(number.max(initial=0), of_number.max(initial=0))) + 1
         known = parents(candidate_at) * width + of_number
         order = np.argsort(known, kind="stable")
-        at = np.searchsorted(known[order], rows * width + number)
-        if len(rows) and (at >= len(known)).any():
+        at = np.minimum(np.searchsorted(known[order], rows * width + number), max(len(known) - 1, 0))
+        if len(rows) and (not len(known) or (known[order][at] != rows * width + number).any()):
             raise ContractError("measure_negatives: a negative is no candidate of its row")
         dense = floats(columns.flat(table["dense_scores"])[1])[order][at]
         use = kept[rows]
@@ -56,11 +57,13 @@ class NegativesMeasure:
         self.queries_kept += int(kept.sum())
         self.negatives += int(use.sum())
         self.false_negatives += int((use & false).sum())
-        self.cosines += float(np.nansum(dense[use & ~false]))
+        said = use & ~false & ~np.isnan(dense)
+        self.scored += int(said.sum())
+        self.cosines += float(dense[said].sum())
 
     def merge(self, later: "NegativesMeasure") -> None:
         """Add the counts of later parts."""
-        for name in ("queries", "queries_kept", "negatives", "false_negatives", "cosines"):
+        for name in ("queries", "queries_kept", "negatives", "false_negatives", "scored", "cosines"):
             setattr(self, name, getattr(self, name) + getattr(later, name))
 
     def finish(self) -> "NegativesMeasure":
@@ -74,13 +77,13 @@ class NegativesMeasure:
 
     @property
     def hardness(self) -> float:
-        """The mean ``dense_scores`` of the negatives that are not false; NaN without any."""
-        left = self.negatives - self.false_negatives
-        return self.cosines / left if left else float("nan")
+        """The mean ``dense_scores`` of the negatives that are not false and have one; NaN without any."""
+        return self.cosines / self.scored if self.scored else float("nan")
 
     def save(self, folder: Path) -> None:
         """One JSON file, with the rates beside the counts."""
-        rates = {"certified_fn_rate": self.certified_fn_rate, "hardness": self.hardness} if self.negatives else {}
+        rates = {"certified_fn_rate": self.certified_fn_rate} if self.negatives else {}
+        rates |= {"hardness": self.hardness} if self.scored else {}
         (folder / _FILE).write_text(json.dumps({**asdict(self), **rates}, sort_keys=True), encoding="utf-8")
 
     @classmethod
@@ -96,7 +99,7 @@ def _among(rows: Any, negatives: pa.Array, hidden: pa.ChunkedArray) -> Any:
     return in_row(rows, number, parents(owners), of_number)
 
 
-@operator("build", version="1", reads={"hidden_ids": ids, "negative_ids": ids, "candidate_ids": ids, "dense_scores": scores})
+@operator("build", version="2", reads={"hidden_ids": ids, "negative_ids": ids, "candidate_ids": ids, "dense_scores": scores})
 def measure_negatives(p: MeasureNegatives) -> NegativesMeasure:
     """One pass; ``hidden_ids`` are of `hide_positives`, ``dense_scores`` of the encoder that is to be trained."""
     return NegativesMeasure(p.negatives)

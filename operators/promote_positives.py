@@ -34,7 +34,7 @@ def _writes(p: PromotePositives) -> Columns:
     return {"positive_ids": ids, **own, "promoted_ids": ids}
 
 
-@operator("map", version="1", reads=_reads, writes=_writes, rows="fewer")
+@operator("map", version="2", reads=_reads, writes=_writes, rows="fewer")
 def promote_positives(table: pa.Table, p: PromotePositives, *, texts: Texts) -> Outcome:
     """Append the promoted candidates to the positives, best first; ``promoted_ids`` says which they were."""
     offsets, candidates = columns.flat(table["candidate_ids"])
@@ -43,7 +43,7 @@ def promote_positives(table: pa.Table, p: PromotePositives, *, texts: Texts) -> 
     value = _aligned(table, p.score, offsets)
     number, known = text_codes(texts, [candidates, positives])
     name, of_name = codes([candidates, positives])
-    good = (value >= p.at_least) & ~in_row(rows, number, owner, known) & ~in_row(rows, name, owner, of_name)
+    good = (value >= np.float32(p.at_least)) & ~in_row(rows, number, owner, known) & ~in_row(rows, name, owner, of_name)
     moved = _aligned(table, p.scores, offsets) if p.scores else np.zeros(len(rows))
     good &= ~np.isnan(moved)
     where = np.flatnonzero(good)

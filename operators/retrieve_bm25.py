@@ -17,7 +17,7 @@ from pydantic import Field
 from operators import topk
 from operators.columns import content_ids, id_pairs
 from operators.contract import ROW, Columns, Example, Params, ids, operator, row_id, scores, text
-from operators.filters import barred, split
+from operators.filters import barred, split, whole
 from operators.fit_bm25 import Bm25Statistics, FitBm25, analyse, passage_texts
 from operators.index_documents import Documents
 
@@ -70,7 +70,7 @@ def prepare_bm25(right: pa.Table, p: RetrieveBm25, *, statistics: Bm25Statistics
 
 
 @operator(
-    "cross", version="4", reads=_reads, prepare=prepare_bm25, merge=merge_bm25, rows="same",
+    "cross", version="4", reads=_reads, prepare=prepare_bm25, merge=merge_bm25, rows="same", check=whole,
     against=lambda p: {"passage_id": row_id, "title": text, "passage": text, **dict.fromkeys(p.alike, text)},
     writes=lambda p: {p.ids: ids, p.scores: scores},
 )  # fmt: skip

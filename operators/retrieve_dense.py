@@ -16,7 +16,7 @@ from operators import topk
 from operators.columns import content_ids, id_pairs, vectors
 from operators.contract import ROW, Columns, Example, InputError, Params, ids, operator, row_id, scores, text, vector
 from operators.engines.search import propose
-from operators.filters import barred, split
+from operators.filters import barred, split, whole
 from operators.index_documents import Documents
 
 BLOCK = 1024  # queries a call
@@ -70,7 +70,7 @@ def prepare_dense(right: pa.Table, p: RetrieveDense, **used: Any) -> Sides:
 
 
 @operator(
-    "cross", version="4", reads=_reads, prepare=prepare_dense, merge=merge_dense, rows="same",
+    "cross", version="4", reads=_reads, prepare=prepare_dense, merge=merge_dense, rows="same", check=whole,
     against=lambda p: {"passage_id": row_id, p.vector: vector, **dict.fromkeys(p.alike, text)},
     writes=lambda p: {p.ids: ids, p.scores: scores},
 )  # fmt: skip

@@ -5,14 +5,15 @@ neither a scorer's scale nor its space matters. One scorer is easily fooled; wha
 seldom is no positive. NV-Retriever (arXiv:2407.15831) found 39 to 47 % of naive negatives relevant.
 """
 
-from typing import Self
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
 from pydantic import Field, model_validator
 
 from operators import columns, fit_false_negatives
-from operators.contract import Columns, Example, InputError, Params, ids, operator, score, scores
+from operators.contract import ARTIFACTS, Columns, Example, InputError, Params, ids, operator, score, scores
 from operators.fit_false_negatives import RETRIEVERS, FalseNegatives, standing
 from operators.select_negatives import RISK
 
@@ -38,6 +39,8 @@ class ScoreFalseNegatives(Params):
     def _whole(self) -> Self:
         if (self.weights is None) != (self.bias is None) or (self.weights and len(self.weights) != len(self.scores)):
             raise ValueError("weights has one number a score, and bias stands beside it; say both or neither")
+        if len(set(self.scores)) < len(self.scores):
+            raise ValueError("scores names a column twice")
         return self
 
 
@@ -45,7 +48,14 @@ def _reads(p: ScoreFalseNegatives) -> Columns:
     return {"positive_ids": ids, "candidate_ids": ids, **dict.fromkeys(p.scores, scores)}
 
 
-@operator("map", version="1", reads=_reads, writes={RISK: scores}, rows="same")
+def _check(p: ScoreFalseNegatives, using: Mapping[str, Any]) -> Sequence[str]:
+    fitted = "fitted" in using.get(ARTIFACTS, ())
+    if fitted and p.weights is not None:
+        return ["score_false_negatives: weights do nothing beside using: {fitted: STEP}; leave one out"]
+    return [_unknown(p.scores)] if ARTIFACTS in using and not fitted and p.weights is None and p.scores not in PACKAGED else []
+
+
+@operator("map", version="1", reads=_reads, writes={RISK: scores}, rows="same", check=_check)
 def score_false_negatives(table: pa.Table, p: ScoreFalseNegatives, *, fitted: FalseNegatives | None = None) -> pa.Table:
     """Add ``false_negative_scores``, a probability a candidate; null where a score that counts is missing."""
     model = _model(p, fitted)
@@ -66,13 +76,17 @@ def _model(p: ScoreFalseNegatives, fitted: FalseNegatives | None) -> FalseNegati
     if p.weights is not None and p.bias is not None:
         return FalseNegatives(dict(zip(p.scores, p.weights, strict=True)), p.bias, p.lowest)
     if p.scores not in PACKAGED:
-        known = " or ".join(str(list(names)) for names in PACKAGED)
-        raise InputError(
-            f"score_false_negatives: no packaged weights for scores {list(p.scores)}, only for {known}; "
-            "say weights and bias, or fit them: using: {fitted: STEP} of fit_false_negatives"
-        )
+        raise InputError(_unknown(p.scores))
     weights, bias = PACKAGED[p.scores]
     return FalseNegatives(dict(zip(p.scores, weights, strict=True)), bias, p.lowest)
+
+
+def _unknown(names: Sequence[str]) -> str:
+    known = " or ".join(str(list(one)) for one in PACKAGED)
+    return (
+        f"score_false_negatives: no packaged weights for scores {list(names)}, only for {known}; "
+        "say weights and bias, or fit them: using: {fitted: STEP} of fit_false_negatives"
+    )
 
 
 def example() -> Example:

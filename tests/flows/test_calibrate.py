@@ -83,3 +83,6 @@ def test_a_step_without_scores_is_refused(made):
         calibrate(steps, store, "asked", "", 3)
     with pytest.raises(InputError, match="no column e5_scores; .* of these: dense_scores"):
         calibrate(steps, store, "dense", "e5_scores", 3)
+    for step, column in (("lexical", "bm25_scores"), ("dense", "query"), ("dense", "vector")):  # of bm25_ids; a text; one a row
+        with pytest.raises(InputError, match=f"{step}: {column} does not hold the scores of candidate_ids"):
+            calibrate(steps, store, step, column, 3)

@@ -145,3 +145,54 @@ def test_a_percentage_margin_on_logits_is_refused(tmp_path, capsys):
     jsonl(tmp_path / "pairs.jsonl", [{"query": "a query", "positive": "a text"}])
     assert main(["run", str(flow), "--store", str(tmp_path / "s")]) == 2
     assert "logit" in capsys.readouterr().err
+
+
+TEACHERS = (
+    "logits: {{kind: teacher, backend: cross-encoder, model: {folder}, max_tokens: 128}}\n"
+    "shares: {{kind: teacher, backend: cross-encoder, model: {folder}, max_tokens: 128, activation: sigmoid}}\n"
+)
+SECOND = (
+    "  judged: {{op: score_teacher, from: scored, using: {{teacher: {second}, texts: texts}}, with: {{scores: b, positives: b_of}}}}\n"
+    "  risk:      {{op: score_false_negatives, from: judged,"
+)
+
+
+@pytest.mark.parametrize(("first", "second", "refused"), [("shares", "logits", False), ("logits", "shares", True)])
+def test_the_teacher_that_a_margin_is_asked_of_is_the_one_whose_scores_are_read(tmp_path, first, second, refused):
+    from flows.config import CONFIGS
+    from flows.faults import FlowError
+    from flows.flow import load
+    from operators.engines.models import packaged, place
+
+    (tmp_path / "models.yaml").write_text(TEACHERS.format(folder=place(packaged("encoder").model)))
+    jsonl(tmp_path / "pairs.jsonl", [{"query": "a query", "positive": "a text"}])
+    told = (CONFIGS / "flows" / "mine.yaml").read_text().replace("late-interaction", first)
+    told = told.replace("  risk:      {op: score_false_negatives, from: scored,", SECOND.format(second=second))
+    told = told.replace("{policy: utility, risk_weight: 0.5, negatives: 4}", "{policy: percentage}")
+    (flow := tmp_path / "flow.yaml").write_text(told)
+    faults = []
+    try:
+        load(flow)
+    except FlowError as error:
+        faults = error.faults
+    assert [fault for fault in faults if "no meaning on a logit" in fault] == faults
+    assert bool(faults) == refused
+
+
+@pytest.mark.parametrize(("old", "new", "words"), [
+    ("using: {documents: documents}, with: {top_k: 50, other_documents: true}", "with: {top_k: 50, other_documents: true}",
+     "steps.dense: the search leaves a query's own documents out by both or neither: this step lacks using"),
+    ("with: {top_k: 200, other_documents: true}", "with: {top_k: 200}",
+     "steps.lexical: the search leaves a query's own documents out by both or neither: this step lacks with"),
+    ("[dense_scores, bm25_scores, teacher_scores]", "[bm25_scores, dense_scores]", "steps.risk: score_false_negatives: no packaged weights"),
+])  # fmt: skip
+def test_what_cannot_act_is_told_before_a_corpus_is_embedded(tmp_path, capsys, old, new, words):
+    from flows.config import CONFIGS
+
+    told = (CONFIGS / "flows" / "mine.yaml").read_text()
+    assert old in told
+    (flow := tmp_path / "flow.yaml").write_text(told.replace(old, new))
+    jsonl(tmp_path / "pairs.jsonl", [{"query": "a query", "positive": "a text"}])
+    assert main(["run", str(flow), "--store", str(tmp_path / "s")]) == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "s" / "steps").exists()

@@ -32,7 +32,7 @@ def corpus(rng, count):
     homes = [sorted({int(d) for d in rng.integers(0, 4, rng.integers(1, 3))}) for _ in range(count)]
     fold = index_documents(IndexDocuments())
     rows = [(i, d) for i, told in enumerate(homes) for d in told]
-    fold.add(pa.table({"passage_id": pa.array([key(i) for i, _ in rows], row_id), "doc_id": pa.array([key(d) for _, d in rows], row_id)}), 0)
+    fold.add(pa.table({"passage_id": pa.array([key(i) for i, _ in rows], row_id), "doc_id": pa.array([key(200 + d) for _, d in rows], row_id)}), 0)
     return table, lang, homes, fold.finish()
 
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from operators.columns import content_ids
-from operators.contract import apply, ids, scores
+from operators.contract import InputError, apply, ids, scores
 from operators.fuse_rankings import BM25, DENSE, FuseRankings, Ranking, fuse_rankings
 
 IDS = content_ids([str(i) for i in range(8)]).to_pylist()
@@ -103,3 +103,14 @@ def test_weighted_scores_stand_between_the_lowest_and_the_highest_of_their_list(
 def test_options_that_cannot_act_are_refused(params):
     with pytest.raises(ValidationError):
         FuseRankings.model_validate(params)
+
+
+def test_candidates_that_are_no_ranking_are_not_written_over():
+    more = table([([1, 2], [2])])
+    for name in ("e5", "splade"):
+        more = more.append_column(f"{name}_ids", pa.array([[IDS[4], IDS[3]]], ids))
+        more = more.append_column(f"{name}_scores", pa.array([[0.5, 0.25]], scores))
+    p = FuseRankings(rankings=tuple(Ranking(ids=f"{n}_ids", scores=f"{n}_scores") for n in ("e5", "splade")))
+    with pytest.raises(InputError, match="none of the rankings"):  # dense_scores would stand beside them, as long as they are
+        apply(fuse_rankings, more, p)
+    assert apply(fuse_rankings, more.drop_columns(["candidate_ids"]), p).table["candidate_ids"].to_pylist() == [[IDS[4], IDS[3]]]

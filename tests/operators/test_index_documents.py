@@ -7,10 +7,11 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from operators import columns
 from operators.contract import ids, row_id
 from operators.index_documents import Documents, DocumentsFold, IndexDocuments, index_documents
 
-ROWS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=20)
+ROWS = st.lists(st.tuples(st.integers(0, 6), st.integers(10, 16)), max_size=20)  # no document is a passage
 
 
 def of(numbers):
@@ -56,3 +57,11 @@ def test_what_is_saved_is_what_is_loaded_and_the_hash_tells_the_documents(tmp_pa
     one, two, three, none = (row.tobytes() for row in loaded.exact(told))
     assert one != two == three
     assert none == bytes(16)
+
+
+def test_a_positive_that_is_a_whole_document_knows_its_passages():
+    document, passages = columns.content_id("Ice", "It melts. It floats."), columns.content_ids(["Ice"] * 2, ["It melts.", "It floats."])
+    fold = index_documents(IndexDocuments())
+    fold.add(pa.table({"passage_id": passages, "doc_id": pa.array([document] * 2, row_id)}), 0)
+    own = fold.finish().own(np.zeros(2, np.int64), passages, np.zeros(1, np.int64), pa.array([document], row_id))
+    assert own.tolist() == [True, True]

@@ -1,5 +1,8 @@
 """Texts come back by id, whatever the cut of the fold."""
 
+import importlib
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +12,8 @@ import pytest
 from operators import columns, spill
 from operators.contract import row_id, text
 from operators.index_texts import IndexTexts, Texts, TextsFold, example, index_texts
+
+index_texts_module = importlib.import_module("operators.index_texts")
 
 
 def passages(count: int) -> pa.Table:
@@ -133,3 +138,20 @@ def test_a_slice_of_ids_is_read_from_where_it_starts() -> None:
     texts = fold(table).finish()
     ids = table["passage_id"].combine_chunks()
     assert texts.take(ids.slice(5, 3)).to_pylist() == texts.take(ids).to_pylist()[5:8]
+
+
+def test_parts_that_are_done_at_once_leave_the_count_of_what_is_held_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = passages(256 * 40)
+    texts = fold(table).finish()
+    monkeypatch.setattr(index_texts_module, "_CACHED", sum(texts._block(n).nbytes for n in range(8)))
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            draws = [np.random.default_rng(seed).integers(0, len(table), 50) for seed in range(200)]
+            found = list(pool.map(lambda at: texts.take(table["passage_id"].take(pa.array(at))), draws))
+    finally:
+        sys.setswitchinterval(before)
+    assert all(len(one) == 50 for one in found)
+    assert texts._held == sum(block.nbytes for block in texts._blocks.values())
+    assert len(texts._blocks) > 4  # counted twice, a block was never given back, and in the end one block was kept

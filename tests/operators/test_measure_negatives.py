@@ -2,8 +2,11 @@
 
 import json
 
+import pyarrow as pa
 import pytest
 
+from operators import columns
+from operators.contract import ContractError, ids, scores
 from operators.measure_negatives import MeasureNegatives, NegativesMeasure, example, measure_negatives
 
 
@@ -30,3 +33,20 @@ def test_no_negatives_have_no_rate(tmp_path):
     made.add(example().table, 0)
     made.finish().save(tmp_path)
     assert "NaN" not in (tmp_path / "negatives.json").read_text()
+
+
+def test_a_negative_without_a_score_makes_the_others_no_easier():
+    made = measure_negatives(MeasureNegatives(negatives=1))
+    shown = example().table
+    scored = [[0.5, 0.25, None], [0.5, 0.25]]  # c of the first row came from BM25 alone
+    made.add(columns.put(shown, "dense_scores", pa.array(scored, scores)), 0)
+    assert made.hardness == pytest.approx(0.5)
+
+
+def test_a_negative_that_is_no_candidate_of_its_row_takes_no_other_ones_score():
+    made = measure_negatives(MeasureNegatives(negatives=1))
+    low, middle, high = sorted(columns.content_ids(["a", "b", "c"]).to_pylist())
+    lists = {"hidden_ids": [[middle]], "negative_ids": [[low]], "candidate_ids": [[middle, high]]}
+    table = {name: pa.array(value, ids) for name, value in lists.items()}
+    with pytest.raises(ContractError, match="no candidate of its row"):
+        made.add(pa.table({**table, "dense_scores": pa.array([[0.5, 0.25]], scores)}), 0)

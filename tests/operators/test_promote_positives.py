@@ -1,5 +1,6 @@
 """What is promoted is a positive with its score, once a text; a query with too many goes."""
 
+import numpy as np
 import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -41,3 +42,13 @@ def test_candidates_at_the_bound_that_say_something_new_become_positives(rows, m
             assert [by[one] for one in promoted] == [s for _, s in new]
             if scored:
                 assert got[i]["positive_scores"] == [1.0] * len(told) + [0.5] * len(new)
+
+
+def test_a_score_at_the_bound_is_promoted_though_the_bound_is_no_float32():
+    assert float(np.float32(0.7)) < 0.7
+    table = pa.table({
+        "positive_ids": pa.array([[KEYS[0]]], ids), "candidate_ids": pa.array([[KEYS[1]]], ids),
+        "false_negative_scores": pa.array([[0.7]], scores),
+    })  # fmt: skip
+    out = apply(promote_positives, table, PromotePositives(at_least=0.7, scores=None), texts=TEXTS).table
+    assert out["promoted_ids"].to_pylist() == [[KEYS[1]]]
