@@ -40,8 +40,7 @@ _LATER = ("digest", "llm", "prompt")  # fields that most entries have not: a rec
 _DTYPES = {
     "transformers-gguf": ("int8", "float32", "bfloat16"), "transformers": ("int8", "float32", "bfloat16"),
     **dict.fromkeys(("sentence-transformers", "late-interaction", "cross-encoder"), ("float32", "bfloat16")),
-    "vllm": ("bfloat16", "float16", "float32"),
-    "openai": ("", "float32", "bfloat16", "float16", "int8"),
+    "vllm": ("bfloat16", "float16", "float32"), "openai": ("", "float32", "bfloat16", "float16", "int8"),
 }  # fmt: skip
 
 HARMLESS = frozenset((  # arguments of vLLM's engine that change no answer: memory, sizes of batches, logging
