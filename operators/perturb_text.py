@@ -33,7 +33,7 @@ def _writes(p: PerturbText) -> Columns:
     return {p.writes: text, "perturbation": text}
 
 
-@operator("map", version="1", reads=lambda p: {p.row: row_id, p.column: text}, writes=_writes, rows="fewer")
+@operator("map", version="2", reads=lambda p: {p.row: row_id, p.column: text}, writes=_writes, rows="fewer")
 def perturb_text(table: pa.Table, p: PerturbText) -> Outcome:
     """One variant a row, by a kind that is drawn among those which change the text; else a reject."""
     made: list[tuple[str, str]] = []
@@ -81,7 +81,8 @@ def _phrase_split(said: list[str], p: PerturbText, draw: Random) -> str:
     cut = draw.randrange(2, len(said) - 1)
     ends = [i + 1 for i, word in enumerate(said[:-1]) if word[-1] in ",;:" and 1 < i + 1 < len(said)]
     cut = min(ends, key=lambda e: (abs(e - cut), e)) if ends else cut
-    return " ".join(said[:cut] if 2 * cut >= len(said) else said[cut:]).strip(",;: ")
+    half = " ".join(said[:cut] if 2 * cut >= len(said) else said[cut:]).strip(",;: ")
+    return half or " ".join(said)  # a half of nothing but commas
 
 
 _MAKERS: dict[Kind, Callable[[list[str], PerturbText, Random], str]] = {
