@@ -4,7 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
+settings.register_profile("pithead", deadline=None)  # no test is timed: a busy machine is no defect
+settings.load_profile("pithead")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 DATA = Path(os.environ.get("PITHEAD_DATA", Path(__file__).parents[2] / "shared" / "data"))

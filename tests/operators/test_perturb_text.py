@@ -3,7 +3,7 @@
 from collections import Counter
 
 import pyarrow as pa
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from operators import columns
@@ -21,7 +21,6 @@ def run(said: list[str], p: PerturbText) -> list[dict[str, str]]:
     return rows
 
 
-@settings(deadline=None)
 @example([", , a a"], 0)
 @given(st.lists(SAID, min_size=1, max_size=5), st.integers(0, 3))
 def test_a_variant_differs_and_each_kind_does_what_it_says(said: list[str], seed: int) -> None:
