@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from operators import columns
+from operators.contract import ContractError
 from operators.index_texts import Texts
 
 Array = np.ndarray[Any, Any]
@@ -49,6 +50,14 @@ def best_of_each(rows: Array, number: Array, value: Array) -> Array:
     mask = np.zeros(len(rows), bool)
     mask[order[first]] = True
     return mask
+
+
+def aligned(table: pa.Table, name: str, offsets: Array) -> Array:
+    """The scores (M,) of a list column that stands beside ids with these offsets, NaN where there is none."""
+    ends, values = columns.flat(table[name])
+    if not np.array_equal(ends, offsets):
+        raise ContractError(f"{name} is not aligned to its ids")
+    return floats(values)
 
 
 def floats(values: pa.Array) -> Array:

@@ -8,8 +8,8 @@ import pyarrow as pa
 from pydantic import Field
 
 from operators import columns
-from operators.content import best_of_each, codes, floats, in_row, parents, text_codes
-from operators.contract import Columns, ContractError, Example, Outcome, Params, ids, operator, outcome_of, score, scores
+from operators.content import aligned, best_of_each, codes, in_row, parents, text_codes
+from operators.contract import Columns, Example, Outcome, Params, ids, operator, outcome_of, score, scores
 from operators.index_texts import Texts
 
 
@@ -40,11 +40,11 @@ def promote_positives(table: pa.Table, p: PromotePositives, *, texts: Texts) -> 
     offsets, candidates = columns.flat(table["candidate_ids"])
     owners, positives = columns.flat(table["positive_ids"])
     rows, owner = parents(offsets), parents(owners)
-    value = _aligned(table, p.score, offsets)
+    value = aligned(table, p.score, offsets)
     number, known = text_codes(texts, [candidates, positives])
     name, of_name = codes([candidates, positives])
     good = (value >= np.float32(p.at_least)) & ~in_row(rows, number, owner, known) & ~in_row(rows, name, owner, of_name)
-    moved = _aligned(table, p.scores, offsets) if p.scores else np.zeros(len(rows))
+    moved = aligned(table, p.scores, offsets) if p.scores else np.zeros(len(rows))
     good &= ~np.isnan(moved)
     where = np.flatnonzero(good)
     where = where[best_of_each(rows[where], number[where], value[where])]
@@ -59,18 +59,11 @@ def promote_positives(table: pa.Table, p: PromotePositives, *, texts: Texts) -> 
     ends = np.concatenate([[0], np.cumsum((np.diff(owners) + counts)[~many])])
     kept = columns.put(kept, "positive_ids", columns.lists(ends, both.take(pa.array(order))))
     if p.scores:
-        every = np.concatenate([_aligned(table, "positive_scores", owners), moved[where]]).astype(np.float32)
+        every = np.concatenate([aligned(table, "positive_scores", owners), moved[where]]).astype(np.float32)
         kept = columns.put(kept, "positive_scores", columns.lists(ends, pa.array(every[order], score, from_pandas=True)))
     promoted = columns.lists(np.concatenate([[0], np.cumsum(counts[~many])]), candidates.take(pa.array(where)))
     reasons = {int(i): ("too many false negatives", f"{counts[i]} candidates") for i in np.flatnonzero(many)}
     return outcome_of(table, columns.put(kept, "promoted_ids", promoted), reasons)
-
-
-def _aligned(table: pa.Table, name: str, offsets: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
-    ends, values = columns.flat(table[name])
-    if not np.array_equal(ends, offsets):
-        raise ContractError(f"promote_positives: {name} is not aligned to its ids")
-    return floats(values)
 
 
 def example() -> Example:

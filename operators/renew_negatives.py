@@ -12,8 +12,8 @@ import pyarrow as pa
 from pydantic import Field
 
 from operators import columns, picks
-from operators.content import Array, codes, floats, in_row, near, parents, text_codes
-from operators.contract import Columns, ContractError, Example, Params, ids, operator, score, scores
+from operators.content import Array, aligned, codes, in_row, near, parents, text_codes
+from operators.contract import Columns, Example, Params, ids, operator, score, scores
 from operators.index_documents import Documents
 from operators.index_texts import Texts
 
@@ -46,10 +46,10 @@ def renew_negatives(table: pa.Table, p: RenewNegatives, *, texts: Texts, documen
     lists = {name: columns.flat(table[name]) for name in ("positive_ids", "negative_ids", "candidate_ids", p.ids)}
     rows = {name: parents(offsets) for name, (offsets, _) in lists.items()}
     numbers = dict(zip(lists, codes([ids_ for _, ids_ in lists.values()]), strict=True))
-    then = _looked_up(rows, numbers, "candidate_ids", _aligned(table, p.then, lists["candidate_ids"][0]))
-    now = _looked_up(rows, numbers, p.ids, _aligned(table, p.scores, lists[p.ids][0]))
+    then = _looked_up(rows, numbers, "candidate_ids", aligned(table, p.then, lists["candidate_ids"][0]))
+    now = _looked_up(rows, numbers, p.ids, aligned(table, p.scores, lists[p.ids][0]))
     easy = np.isnan(now) | ((p.factor * now < then) & (np.abs(now) < p.bound))
-    value = _aligned(table, p.scores, lists[p.ids][0])
+    value = aligned(table, p.scores, lists[p.ids][0])
     free = _free(p, lists, rows, value, texts, documents)
     wanted = np.bincount(rows["negative_ids"][easy], minlength=len(table))
     chosen = picks.best(rows[p.ids], lists[p.ids][1], value, free, int(wanted.max(initial=0)) or 1)
@@ -58,13 +58,6 @@ def renew_negatives(table: pa.Table, p: RenewNegatives, *, texts: Texts, documen
     added = np.bincount(rows[p.ids][chosen], minlength=len(table))
     dropped = _easiest(rows["negative_ids"], np.where(easy, np.nan_to_num(now, nan=-np.inf), np.inf), added)
     return _written(table, p, lists, rows, (now, dropped), (value, chosen))
-
-
-def _aligned(table: pa.Table, name: str, offsets: Array) -> Array:
-    ends, values = columns.flat(table[name])
-    if not np.array_equal(ends, offsets):
-        raise ContractError(f"renew_negatives: {name} is not aligned to its ids")
-    return floats(values)
 
 
 def _looked_up(rows: dict[str, Array], numbers: dict[str, Array], where: str, value: Array) -> Array:

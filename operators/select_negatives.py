@@ -13,7 +13,7 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 
 from operators import columns, picks
-from operators.content import Array, best_of_each, codes, floats, in_row, near, parents, text_codes
+from operators.content import Array, aligned, best_of_each, codes, floats, in_row, near, parents, text_codes
 from operators.contract import (
     Columns,
     ContractError,
@@ -136,12 +136,12 @@ def select_negatives(table: pa.Table, p: SelectNegatives, *, texts: Texts, docum
     """N queries with M candidates in all: apply the rules, choose, reject queries with too few left."""
     offsets, candidates = columns.flat(table["candidate_ids"])
     positive_offsets, positives = columns.flat(table["positive_ids"])
-    rows, owner, value = parents(offsets), parents(positive_offsets), _aligned(table, p.score, offsets)
+    rows, owner, value = parents(offsets), parents(positive_offsets), aligned(table, p.score, offsets)
     id_of, id_wanted = codes([candidates, positives])
     text_of, text_wanted = text_codes(texts, [candidates, positives])
     same_text = in_row(rows, text_of, owner, text_wanted)
-    risk = _aligned(table, RISK, offsets) if _risky(p) else np.zeros(len(rows))
-    worth = _aligned(table, _hardness(p), offsets) - (p.risk_weight or 0) * risk if p.policy == "utility" else value
+    risk = aligned(table, RISK, offsets) if _risky(p) else np.zeros(len(rows))
+    worth = aligned(table, _hardness(p), offsets) - (p.risk_weight or 0) * risk if p.policy == "utility" else value
     out = np.zeros(len(rows), np.int8)  # 0, or 1 + the rule that took the candidate out
     _out(out, 1, in_row(rows, id_of, owner, id_wanted))
     _out(out, 2, same_text)
@@ -165,14 +165,6 @@ def select_negatives(table: pa.Table, p: SelectNegatives, *, texts: Texts, docum
         _out(out, 9, np.isin(np.arange(len(rows)), left[alike]))
     chosen = _choose(table, p, rows, candidates, worth, out == 0)
     return _outcome(table, p, rows, out, np.isnan(limit), chosen, candidates, value)
-
-
-def _aligned(table: pa.Table, name: str, offsets: Array) -> Array:
-    """The scores of all candidates, NaN where there is none."""
-    score_offsets, values = columns.flat(table[name])
-    if not np.array_equal(score_offsets, offsets):
-        raise ContractError(f"select_negatives: {name} is not aligned to candidate_ids")
-    return floats(values)
 
 
 def _outside(p: SelectNegatives, offsets: Array, rows: Array) -> Array:
