@@ -42,6 +42,14 @@ def in_row(rows: Array, number: Array, of_rows: Array, of_number: Array) -> Arra
     return np.isin(rows * width + number, of_rows * width + of_number)
 
 
+def matches(wanted: Array, known: Array) -> tuple[Array, Array]:
+    """Every pair of places that hold the same number, in ``wanted`` and in the sorted ``known``; by the first."""
+    starts, ends = (np.searchsorted(known, wanted, side) for side in ("left", "right"))  # type: ignore[call-overload]
+    counts = ends - starts
+    other = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts - starts, counts)
+    return np.repeat(np.arange(len(wanted)), counts), other
+
+
 def best_of_each(rows: Array, number: Array, value: Array) -> Array:
     """Where the highest value of each (row, number) stands, the earliest of equals: a mask (M,)."""
     order = np.lexsort((np.arange(len(rows)), -value, number, rows))
@@ -73,10 +81,7 @@ def near(texts: Texts, rows: Array, ids: pa.Array, of_rows: Array, of_ids: pa.Ar
     (Jaccard, as in Broder, "On the resemblance and containment of documents", 1997).
     """
     length, of_length = texts.lengths(ids), texts.lengths(of_ids)
-    starts, ends = (np.searchsorted(of_rows, rows, side) for side in ("left", "right"))  # type: ignore[call-overload]
-    counts = ends - starts
-    one = np.repeat(np.arange(len(rows)), counts)
-    other = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts - starts, counts)
+    one, other = matches(rows, of_rows)
     short, long = np.minimum(length[one], of_length[other]), np.maximum(length[one], of_length[other])
     pairs = np.flatnonzero(2 * short >= long)
     one, other = one[pairs], other[pairs]

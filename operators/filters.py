@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from operators import columns
-from operators.content import codes, in_row, parents
+from operators.content import codes, in_row, matches, parents
 from operators.contract import ARTIFACTS, InputError
 from operators.index_documents import Documents
 
@@ -52,11 +52,8 @@ def barred(left: pa.Table, names: pa.Array, documents: Documents | None, asked: 
     (told_at, told), (asked_at, wanted) = documents.of(names), documents.of(positives)
     number, of_number = codes([told, wanted])
     order = np.argsort(number, kind="stable")
-    starts, ends = (np.searchsorted(number[order], of_number, side) for side in ("left", "right"))  # type: ignore[call-overload]
-    counts = ends - starts
-    at = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts - starts, counts)
-    place = parents(told_at)[order][at]
-    query = np.repeat(np.repeat(rows, np.diff(asked_at)), counts)
+    one, at = matches(of_number, number[order])
+    place, query = parents(told_at)[order][at], np.repeat(rows, np.diff(asked_at))[one]
     name_code, positive_code = codes([names, positives])
     free = in_row(query, name_code[place], rows, positive_code)
     both = np.sort(query[~free] * len(names) + place[~free])

@@ -53,7 +53,7 @@ class Documents:
 
     def of(self, ids: pa.Array | pa.ChunkedArray) -> tuple[Array, pa.Array]:
         """The documents of each passage: offsets (N+1,) into ids (M,) of binary(16); an unknown passage has none."""
-        rows = self._find(ids)
+        rows = columns.places(self._hi, self._lo, columns.id_pairs(ids))
         ends = np.concatenate([[0], self._ends])
         starts, sizes = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64)
         known = rows >= 0
@@ -81,17 +81,6 @@ class Documents:
             digest = xxhash.xxh3_128_digest(raw[offsets[i] * 16 : offsets[i + 1] * 16])
             found[i] = np.frombuffer(digest, np.uint8)
         return found
-
-    def _find(self, ids: pa.Array | pa.ChunkedArray) -> Array:
-        """Where each passage stands, -1 where it does not."""
-        wanted = columns.id_pairs(ids)
-        at, end = (np.searchsorted(self._hi, wanted["hi"], side) for side in ("left", "right"))  # type: ignore[call-overload]
-        for i in np.flatnonzero(end - at > 1):  # equal upper halves: 1 in 2**64 but for a contrived id
-            at[i] += np.searchsorted(self._lo[at[i] : end[i]], wanted["lo"][i])
-        inside = np.flatnonzero(at < end)
-        rows = np.full(len(wanted), -1, np.int64)
-        rows[inside] = np.where(self._lo[at[inside]] == wanted["lo"][inside], at[inside], -1)
-        return rows
 
 
 class DocumentsFold:

@@ -127,13 +127,7 @@ class Texts:
 
     def _find(self, array: pa.Array) -> Array:
         """Where each id stands, -1 where it does not."""
-        wanted = columns.id_pairs(array)
-        at, end = (np.searchsorted(self._hi, wanted["hi"], side) for side in ("left", "right"))  # type: ignore[call-overload]
-        for i in np.flatnonzero(end - at > 1):  # equal upper halves: 1 in 2**64 but for a contrived id
-            at[i] += np.searchsorted(self._lo[at[i] : end[i]], wanted["lo"][i])
-        inside = np.flatnonzero(at < end)
-        rows = np.full(len(wanted), -1, np.int64)
-        rows[inside] = np.where(self._lo[at[inside]] == wanted["lo"][inside], at[inside], -1)
+        rows = columns.places(self._hi, self._lo, columns.id_pairs(array))
         return np.where(array.is_valid().to_numpy(zero_copy_only=False), rows, -1)
 
     def _block(self, number: int) -> pa.Array:

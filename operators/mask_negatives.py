@@ -12,8 +12,8 @@ import pyarrow as pa
 from pydantic import Field
 
 from operators import columns
-from operators.content import Array, codes, floats, in_row, parents, text_codes
-from operators.contract import Columns, ContractError, Example, Params, ids, operator, row_id, scores, text
+from operators.content import Array, aligned, codes, floats, in_row, parents, text_codes
+from operators.contract import Columns, Example, Params, ids, operator, row_id, scores, text
 from operators.index_documents import Documents
 from operators.index_texts import Texts
 
@@ -99,10 +99,7 @@ def _labels(table: pa.Table, p: MaskNegatives) -> Array:
 
 def _high(table: pa.Table, p: MaskNegatives, rows_of: Mapping[str, Array], number: Mapping[str, Array]) -> Array:
     """Where the candidates stand that score with their row's lowest positive; where no positive has a score, none."""
-    offsets, values = columns.flat(table[p.score])
-    if not np.array_equal(offsets, columns.flat(table["candidate_ids"])[0]):
-        raise ContractError(f"mask_negatives: {p.score} is not aligned to candidate_ids")
-    of, value = rows_of["candidate_ids"], floats(values)
+    of, value = rows_of["candidate_ids"], aligned(table, str(p.score), columns.flat(table["candidate_ids"])[0])
     if p.score == "teacher_scores":
         at, told = rows_of["positive_ids"], floats(columns.flat(table["positive_scores"])[1])
     else:

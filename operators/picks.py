@@ -13,13 +13,13 @@ Array = np.ndarray[Any, Any]
 
 def best(rows: Array, candidates: pa.Array, value: Array, left: Array, count: int) -> Array:
     """Where the ``count`` best of each row stand among those ``left`` (M,), by row, then by (−value, id)."""
-    order = _sorted(rows, candidates, value, left)
+    order = best_first(rows, candidates, value, left)
     return order[_first(rows[order], count)]
 
 
 def drawn(rows: Array, candidates: pa.Array, value: Array, left: Array, count: int, seeds: Sequence[int]) -> Array:
     """As `best`, of ``count`` drawn ones; ``seeds`` has one number a row."""
-    order = _sorted(rows, candidates, value, left)
+    order = best_first(rows, candidates, value, left)
     wide = columns.id_pairs(candidates)[order]
     draw = _mix(np.array(seeds, np.uint64)[rows[order]] ^ _mix(wide["hi"]) ^ wide["lo"])
     shuffled = np.lexsort((wide["lo"], wide["hi"], draw, rows[order]))
@@ -28,7 +28,8 @@ def drawn(rows: Array, candidates: pa.Array, value: Array, left: Array, count: i
     return order[mask]
 
 
-def _sorted(rows: Array, candidates: pa.Array, value: Array, left: Array) -> Array:
+def best_first(rows: Array, candidates: pa.Array, value: Array, left: Array) -> Array:
+    """Where those ``left`` (M,) stand, by row, then by (−value, id)."""
     where = np.flatnonzero(left)
     wide = columns.id_pairs(candidates)[where]
     order: Array = where[np.lexsort((wide["lo"], wide["hi"], -value[where], rows[where]))]

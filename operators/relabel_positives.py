@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from operators import columns
-from operators.content import Array, codes, floats, parents, text_codes
-from operators.contract import Columns, ContractError, Example, Outcome, Params, flag, ids, operator, outcome_of, score, scores
+from operators import columns, picks
+from operators.content import Array, aligned, codes, parents, text_codes
+from operators.contract import Columns, Example, Outcome, Params, flag, ids, operator, outcome_of, score, scores
 from operators.index_texts import Texts
 
 
@@ -56,13 +56,14 @@ def relabel_positives(table: pa.Table, p: RelabelPositives, *, texts: Texts) -> 
     passages are the positive and seeds alone is a reject.
     """
     rows, passages, judged, seeds = _judged(table, p, texts)
+    every = np.ones(len(rows), bool)
     fused = np.zeros(len(rows))
     for k in range(judged.shape[1]):
-        order = _best_first(rows, judged[:, k], passages)
+        order = picks.best_first(rows, passages, judged[:, k], every)
         rank = np.empty(len(rows), np.int64)
         rank[order] = np.arange(len(rows)) - np.searchsorted(rows[order], rows[order]) + 1
         fused += 1 / (p.k + rank)
-    order = _best_first(rows, fused, passages)
+    order = picks.best_first(rows, passages, fused, every)
     counts = np.bincount(rows, minlength=len(table))
     first = np.cumsum(counts) - counts
     place_of = np.arange(len(order)) - np.repeat(first, counts) + 1
@@ -100,10 +101,7 @@ def _judged(table: pa.Table, p: RelabelPositives, texts: Texts) -> tuple[Array, 
     rows = np.concatenate([parents(owners), parents(offsets)])
     told = []
     for judge in p.judges:
-        for name, ends in ((judge.positives, owners), (judge.scores, offsets)):
-            if not np.array_equal(columns.flat(table[name])[0], ends):
-                raise ContractError(f"relabel_positives: {name} is not aligned to its ids")
-        told.append(np.concatenate([floats(columns.flat(table[n])[1]) for n in (judge.positives, judge.scores)]))
+        told.append(np.concatenate([aligned(table, judge.positives, owners), aligned(table, judge.scores, offsets)]))
     passages, scored = pa.concat_arrays([seeds, found]), np.stack(told, axis=1)
     number = text_codes(texts, [passages])[0]
     seed = np.arange(len(rows)) < len(seeds)
@@ -114,12 +112,6 @@ def _judged(table: pa.Table, p: RelabelPositives, texts: Texts) -> tuple[Array, 
     fresh[1:] = (np.diff(rows[order]) != 0) | (np.diff(number[order]) != 0)
     chosen = order[fresh]
     return rows[chosen], passages.take(pa.array(chosen)), scored[chosen], seed[chosen]
-
-
-def _best_first(rows: Array, value: Array, passages: pa.Array) -> Array:
-    wide = columns.id_pairs(passages)
-    order: Array = np.lexsort((wide["lo"], wide["hi"], -value, rows))
-    return order
 
 
 def example() -> Example:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from operators import columns, picks
-from operators.content import Array, aligned, codes, in_row, near, parents, text_codes
+from operators.content import Array, aligned, best_of_each, codes, in_row, near, parents, text_codes
 from operators.contract import Columns, Example, Params, ids, operator, score, scores
 from operators.index_documents import Documents
 from operators.index_texts import Texts
@@ -47,9 +47,9 @@ def renew_negatives(table: pa.Table, p: RenewNegatives, *, texts: Texts, documen
     rows = {name: parents(offsets) for name, (offsets, _) in lists.items()}
     numbers = dict(zip(lists, codes([ids_ for _, ids_ in lists.values()]), strict=True))
     then = _looked_up(rows, numbers, "candidate_ids", aligned(table, p.then, lists["candidate_ids"][0]))
-    now = _looked_up(rows, numbers, p.ids, aligned(table, p.scores, lists[p.ids][0]))
-    easy = np.isnan(now) | ((p.factor * now < then) & (np.abs(now) < p.bound))
     value = aligned(table, p.scores, lists[p.ids][0])
+    now = _looked_up(rows, numbers, p.ids, value)
+    easy = np.isnan(now) | ((p.factor * now < then) & (np.abs(now) < p.bound))
     free = _free(p, lists, rows, value, texts, documents)
     wanted = np.bincount(rows["negative_ids"][easy], minlength=len(table))
     chosen = picks.best(rows[p.ids], lists[p.ids][1], value, free, int(wanted.max(initial=0)) or 1)
@@ -82,10 +82,7 @@ def _free(
     rank = np.arange(len(found)) - offsets[rows[p.ids]]
     free: Array = (rank >= p.skip) & ~np.isnan(value)
     free &= ~in_row(rows[p.ids], said, own, known) & ~in_row(rows[p.ids], said, rows["negative_ids"], told)
-    twice = np.zeros(len(found), bool)
-    order = np.lexsort((np.arange(len(found)), said, rows[p.ids]))
-    twice[order[1:]] = (np.diff(said[order]) == 0) & (np.diff(rows[p.ids][order]) == 0)
-    free &= ~twice
+    free &= best_of_each(rows[p.ids], said, -rank)
     if documents is not None:
         free &= ~documents.own(rows[p.ids], found, own, positives)
     if p.near_duplicate is not None:
