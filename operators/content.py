@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 
 from operators import columns
-from operators.contract import ContractError
-from operators.index_texts import Texts
+from operators.contract import ContractError, text
+from operators.index_texts import IndexTexts, Texts, index_texts
 
 Array = np.ndarray[Any, Any]
 _LONG = 2048  # characters of a passage whose runs are not kept by the thousand
@@ -72,6 +72,15 @@ def floats(values: pa.Array) -> Array:
     """Scores as float64, null as NaN."""
     numbers: Array = values.to_numpy(zero_copy_only=False).astype(np.float64)
     return numbers
+
+
+def indexed(passages: list[str]) -> tuple[list[bytes], Texts]:
+    """The ids of passages without titles, and their texts: what an example needs."""
+    table = pa.table({"title": pa.array([""] * len(passages), text), "passage": pa.array(passages, text)})
+    table = table.append_column("passage_id", columns.content_ids([""] * len(passages), passages))
+    fold = index_texts(IndexTexts())
+    fold.add(table.sort_by("passage_id"), 0)
+    return table["passage_id"].to_pylist(), fold.finish()
 
 
 def near(texts: Texts, rows: Array, ids: pa.Array, of_rows: Array, of_ids: pa.Array, share: float) -> Array:

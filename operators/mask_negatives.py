@@ -12,7 +12,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from operators import columns
-from operators.content import Array, aligned, codes, floats, in_row, parents, text_codes
+from operators.content import Array, aligned, codes, floats, in_row, indexed, parents, text_codes
 from operators.contract import Columns, Example, Params, ids, operator, row_id, scores, text
 from operators.index_documents import Documents
 from operators.index_texts import Texts
@@ -113,18 +113,13 @@ def _high(table: pa.Table, p: MaskNegatives, rows_of: Mapping[str, Array], numbe
 
 def example() -> Example:
     """Two batches; in the first a row's negative is a copy of the other row's positive."""
-    from operators.index_texts import IndexTexts, index_texts
-
     words = ["oak", "Oak", "birch", "elm", "ash"]
-    keys = columns.content_ids([""] * 5, words)
-    fold = index_texts(IndexTexts())
-    passages = pa.table({"passage_id": keys, "title": pa.array([""] * 5, text), "passage": pa.array(words, text)})
-    fold.add(passages.sort_by("passage_id"), 0)
-    a, b, c, d, e = keys.to_pylist()
+    key, texts = indexed(words)
+    a, b, c, d, e = key
     table: dict[str, Any] = {
         "query_id": columns.content_ids(["x", "y", "z"]), "batch": pa.array([0, 0, 1], pa.int64()),
         "positive_ids": pa.array([[a], [c], [d]], ids), "negative_ids": pa.array([[d], [b], [e]], ids),
         "candidate_ids": pa.array([[a, c], [c, d, a], [e]], ids),
         "dense_scores": pa.array([[0.5, 0.6], [0.4, 0.5, 0.1], [0.9]], scores),
     }  # fmt: skip
-    return Example(pa.table(table), MaskNegatives(), {"texts": fold.finish()})
+    return Example(pa.table(table), MaskNegatives(), {"texts": texts})

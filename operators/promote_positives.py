@@ -8,7 +8,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from operators import columns
-from operators.content import aligned, best_of_each, codes, in_row, parents, text_codes
+from operators.content import aligned, best_of_each, codes, in_row, indexed, parents, text_codes
 from operators.contract import Columns, Example, Outcome, Params, ids, operator, outcome_of, score, scores
 from operators.index_texts import Texts
 
@@ -68,19 +68,13 @@ def promote_positives(table: pa.Table, p: PromotePositives, *, texts: Texts) -> 
 
 def example() -> Example:
     """Three queries with one, none and too many candidates to promote."""
-    from operators.contract import text
-    from operators.index_texts import IndexTexts, index_texts
-
     words = ["oak", "birch", "elm", "ash"]
-    keys = columns.content_ids([""] * 4, words)
-    fold = index_texts(IndexTexts())
-    passages = pa.table({"passage_id": keys, "title": pa.array([""] * 4, text), "passage": pa.array(words, text)})
-    fold.add(passages.sort_by("passage_id"), 0)
-    a, b, c, d = keys.to_pylist()
+    key, texts = indexed(words)
+    a, b, c, d = key
     table = {
         "positive_ids": pa.array([[a], [b], [a]], ids), "positive_scores": pa.array([[0.9], [0.8], [0.7]], scores),
         "candidate_ids": pa.array([[a, b, c], [c], [b, c, d]], ids),
         "teacher_scores": pa.array([[0.9, 0.7, 0.1], [0.2], [0.8, 0.7, 0.6]], scores),
         "false_negative_scores": pa.array([[0.9, 0.6, 0.1], [0.2], [0.8, 0.7, 0.6]], scores),
     }  # fmt: skip
-    return Example(pa.table(table), PromotePositives(most=2), {"texts": fold.finish()})
+    return Example(pa.table(table), PromotePositives(most=2), {"texts": texts})

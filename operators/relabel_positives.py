@@ -11,7 +11,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from operators import columns, picks
-from operators.content import Array, aligned, codes, parents, text_codes
+from operators.content import Array, aligned, codes, indexed, parents, text_codes
 from operators.contract import Columns, Example, Outcome, Params, flag, ids, operator, outcome_of, score, scores
 from operators.index_texts import Texts
 
@@ -116,15 +116,9 @@ def _judged(table: pa.Table, p: RelabelPositives, texts: Texts) -> tuple[Array, 
 
 def example() -> Example:
     """Three queries: one whose seed is beaten, one whose seed is best, one with the seed alone."""
-    from operators.contract import text
-    from operators.index_texts import IndexTexts, index_texts
-
     words = ["oak", "birch", "elm", "ash"]
-    keys = columns.content_ids([""] * 4, words)
-    fold = index_texts(IndexTexts())
-    passages = pa.table({"passage_id": keys, "title": pa.array([""] * 4, text), "passage": pa.array(words, text)})
-    fold.add(passages.sort_by("passage_id"), 0)
-    a, b, c, d = keys.to_pylist()
+    key, texts = indexed(words)
+    a, b, c, d = key
     table = {
         "positive_ids": pa.array([[a], [b], [c]], ids), "candidate_ids": pa.array([[b, a, c], [d], []], ids),
         "likelihood_scores": pa.array([[-1.0, -2.0, -3.0], [-3.0], []], scores),
@@ -132,4 +126,4 @@ def example() -> Example:
         "relevance_scores": pa.array([[0.9, 0.5, 0.1], [0.2], []], scores),
         "relevance_positives": pa.array([[0.5], [0.9], [0.5]], scores),
     }  # fmt: skip
-    return Example(pa.table(table), RelabelPositives(), {"texts": fold.finish()})
+    return Example(pa.table(table), RelabelPositives(), {"texts": texts})

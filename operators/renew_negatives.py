@@ -12,7 +12,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from operators import columns, picks
-from operators.content import Array, aligned, best_of_each, codes, in_row, near, parents, text_codes
+from operators.content import Array, aligned, best_of_each, codes, in_row, indexed, near, parents, text_codes
 from operators.contract import Columns, Example, Params, ids, operator, score, scores
 from operators.index_documents import Documents
 from operators.index_texts import Texts
@@ -122,19 +122,13 @@ def _written(table: pa.Table, p: RenewNegatives, lists: dict[str, Any], rows: di
 
 def example() -> Example:
     """Three queries: one negative went easy, one still is hard, one has nothing to take its place."""
-    from operators.contract import text
-    from operators.index_texts import IndexTexts, index_texts
-
     words = ["oak", "birch", "elm", "ash"]
-    keys = columns.content_ids([""] * 4, words)
-    fold = index_texts(IndexTexts())
-    passages = pa.table({"passage_id": keys, "title": pa.array([""] * 4, text), "passage": pa.array(words, text)})
-    fold.add(passages.sort_by("passage_id"), 0)
-    a, b, c, d = keys.to_pylist()
+    key, texts = indexed(words)
+    a, b, c, d = key
     table = {
         "positive_ids": pa.array([[a], [a], [b]], ids), "negative_ids": pa.array([[b, c], [b], [c]], ids),
         "candidate_ids": pa.array([[b, c], [b], [c]], ids), "dense_scores": pa.array([[0.7, 0.6], [0.7], [0.5]], scores),
         "renewed_ids": pa.array([[d, c, b], [b, d], [b]], ids),
         "renewed_scores": pa.array([[0.7, 0.65, 0.2], [0.69, 0.1], [0.9]], scores),
     }  # fmt: skip
-    return Example(pa.table(table), RenewNegatives(skip=0), {"texts": fold.finish()})
+    return Example(pa.table(table), RenewNegatives(skip=0), {"texts": texts})

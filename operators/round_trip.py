@@ -8,9 +8,9 @@ import pyarrow as pa
 from pydantic import Field
 
 from operators import columns
-from operators.content import best_of_each, floats, in_row, parents, text_codes
-from operators.contract import Columns, Example, Outcome, Params, ids, operator, outcome_of, scores, text
-from operators.index_texts import IndexTexts, Texts, index_texts
+from operators.content import best_of_each, floats, in_row, indexed, parents, text_codes
+from operators.contract import Columns, Example, Outcome, Params, ids, operator, outcome_of, scores
+from operators.index_texts import Texts
 
 
 class RoundTrip(Params):
@@ -57,11 +57,8 @@ def round_trip(table: pa.Table, p: RoundTrip, *, texts: Texts) -> Outcome:
 def example() -> Example:
     """Three queries: found first, found behind one text that stands there twice, not found."""
     words = ["oak", "birch", "Birch", "elm", "ash"]
-    passages = pa.table({"title": pa.array([""] * 5, text), "passage": pa.array(words, text)})
-    passages = passages.append_column("passage_id", columns.content_ids([""] * 5, words))
-    fold = index_texts(IndexTexts())
-    fold.add(passages.sort_by("passage_id"), 0)
-    of = dict(zip(words, passages["passage_id"].to_pylist(), strict=True))
+    key, texts = indexed(words)
+    of = dict(zip(words, key, strict=True))
     lists = [["oak", "elm"], ["birch", "Birch", "oak"], ["elm", "birch"]]
     table = pa.table(
         {
@@ -69,4 +66,4 @@ def example() -> Example:
             "candidate_ids": pa.array([[of[word] for word in one] for one in lists], ids),
         }
     )
-    return Example(table, RoundTrip(top_k=2), {"texts": fold.finish()})
+    return Example(table, RoundTrip(top_k=2), {"texts": texts})

@@ -8,10 +8,10 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 
 from operators import columns
-from operators.content import floats
+from operators.content import floats, indexed
 from operators.contract import Columns, ContractError, Example, Needs, Outcome, Params, ids, operator, reject, scores, text
 from operators.engines.teacher import Teacher
-from operators.index_texts import IndexTexts, Texts, TextsFold
+from operators.index_texts import Texts
 
 
 class Band(Params):
@@ -103,15 +103,11 @@ def example() -> Example:
     from operators.engines import load_model, packaged
 
     words = ["iron rusts in rain", "owls hunt at night", "bread needs yeast", "rain falls from clouds"]
-    keys = columns.content_ids([""] * 4, words)
-    fold = TextsFold(IndexTexts().level)
-    passages = pa.table({"passage_id": keys, "title": pa.array([""] * 4, text), "passage": pa.array(words, text)})
-    fold.add(passages.sort_by("passage_id"), 0)
-    key = keys.to_pylist()
+    key, texts = indexed(words)
     rows = {
         "query": pa.array(["why does iron rust", "when do owls hunt", "what makes bread rise"], text),
         "positive_ids": pa.array([[key[0]], [key[1]], [key[2]]], ids),
         "candidate_ids": pa.array([[key[3], key[1]], [], list(chain(key[:2]))], ids),
     }
-    used = {"teacher": load_model("teacher", packaged("teacher")), "texts": fold.finish()}
+    used = {"teacher": load_model("teacher", packaged("teacher")), "texts": texts}
     return Example(pa.table(rows), ScoreTeacher(max_candidates=1), used)

@@ -13,7 +13,7 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 
 from operators import columns, picks
-from operators.content import Array, aligned, best_of_each, codes, floats, in_row, near, parents, text_codes
+from operators.content import Array, aligned, best_of_each, codes, floats, in_row, indexed, near, parents, text_codes
 from operators.contract import (
     Columns,
     ContractError,
@@ -26,10 +26,9 @@ from operators.contract import (
     row_id,
     score,
     scores,
-    text,
 )
 from operators.index_documents import Documents
-from operators.index_texts import IndexTexts, Texts, index_texts
+from operators.index_texts import Texts
 
 _RELATIVE = ("percentage", "margin")  # policies that need the positive's score
 _RULES = (
@@ -246,11 +245,8 @@ def _outcome(
 def example() -> Example:
     """Three queries: one with negatives, one whose candidates all score too high, one without any."""
     words = ["oak", "Oak ", "birch", "elm", "ash"]
-    passages = pa.table({"title": pa.array([""] * 5, text), "passage": pa.array(words, text)})
-    passages = passages.append_column("passage_id", columns.content_ids([""] * 5, words))
-    fold = index_texts(IndexTexts())
-    fold.add(passages.sort_by("passage_id"), 0)
-    of = dict(zip(words, passages["passage_id"].to_pylist(), strict=True))
+    key, texts = indexed(words)
+    of = dict(zip(words, key, strict=True))
     lists = [words, ["birch", "elm"], []]
     table = pa.table(
         {
@@ -261,4 +257,4 @@ def example() -> Example:
             "teacher_scores": pa.array([[0.9, 0.8, 0.86, 0.5, None], [-0.5, -0.51], []], scores),
         }
     )
-    return Example(table, SelectNegatives(), {"texts": fold.finish()})
+    return Example(table, SelectNegatives(), {"texts": texts})

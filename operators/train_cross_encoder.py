@@ -14,13 +14,14 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 
 from operators import columns
+from operators.content import indexed
 from operators.contract import Example, InputError, Params, ids, operator, text
 from operators.engines.encoder import Encoder, revision, source
 from operators.engines.models import ModelEntry, Space
 from operators.engines.shapes import one_thread
 from operators.engines.teacher import CrossEncoder
 from operators.engines.train_cross import Group, Loss, Settings, train
-from operators.index_texts import IndexTexts, Texts, index_texts
+from operators.index_texts import Texts
 
 _EVERY = 15.0  # seconds between two lines of progress
 
@@ -147,15 +148,11 @@ def example() -> Example:
     from operators.engines import load_model, packaged
 
     words = ["iron rusts in rain", "owls hunt at night", "bread needs yeast", "rain falls from clouds"]
-    keys = columns.content_ids([""] * 4, words)
-    fold = index_texts(IndexTexts())
-    passages = pa.table({"passage_id": keys, "title": pa.array([""] * 4, text), "passage": pa.array(words, text)})
-    fold.add(passages.sort_by("passage_id"), 0)
-    key = keys.to_pylist()
+    key, texts = indexed(words)
     rows = {
         "query": pa.array(["why does iron rust", "when do owls hunt", "what makes bread rise"], text),
         "positive_ids": pa.array([[key[0]], [key[1]], [key[2]]], ids),
         "negative_ids": pa.array([[key[3], key[1]], [key[0]], [key[3]]], ids),
     }
-    used = {"encoder": load_model("encoder", packaged("encoder")), "texts": fold.finish()}
+    used = {"encoder": load_model("encoder", packaged("encoder")), "texts": texts}
     return Example(pa.table(rows), TrainCrossEncoder(max_tokens=32, batch_queries=2), used)
