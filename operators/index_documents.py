@@ -1,6 +1,7 @@
 """Index which documents a passage stands in, so that a query's own document gives it no negative.
 
-Boilerplate stands in many documents, so a passage has a list of them. A whole document stands in itself.
+Boilerplate stands in many documents, so a passage has a list of them. A whole document stands in itself. A passage is
+known with its title and without.
 """
 
 import shutil
@@ -15,7 +16,7 @@ import xxhash
 
 from operators import columns
 from operators.content import codes, in_row, parents
-from operators.contract import Example, Params, operator, row_id
+from operators.contract import Example, Params, operator, row_id, text
 from operators.spill import Spill
 
 Array = np.ndarray[Any, Any]
@@ -38,6 +39,7 @@ class Documents:
     def __init__(self, folder: Path, owner: object = None) -> None:
         """Map the files of ``folder``; ``owner`` keeps a temporary folder alive."""
         self._folder, self._owner = folder, owner
+        self.counters = {"positives_without_document": 0}
         self._hi, self._lo, self._ends, raw = (_mapped(folder, name) for name in _FILES)
         self._raw = raw.reshape(-1, 16)
 
@@ -73,6 +75,10 @@ class Documents:
         mask: Array = np.bincount(parents(offsets)[shared], minlength=len(ids)) > 0
         return mask
 
+    def count_strays(self, positives: pa.Array) -> None:
+        """Count the positives that stand in no document: nothing bars what else their page says."""
+        self.counters["positives_without_document"] += int((np.diff(self.of(positives)[0]) == 0).sum())
+
     def exact(self, ids: pa.Array | pa.ChunkedArray) -> Array:
         """A hash of each passage's documents: (N, 16) bytes, zeros where it has none."""
         offsets, documents = self.of(ids)
@@ -96,6 +102,10 @@ class DocumentsFold:
         # A positive may be a whole document whose passages are searched: of one title and text, their ids are equal.
         whole = pc.unique(table["doc_id"])
         self._spill.add(pa.table([whole, whole], names=list(_NAMES)))
+        # A user's pairs seldom have the titles of the corpus, and an id is of both: a passage is known without its title, too.
+        for part in columns.slices(table.filter(pc.not_equal(table["title"], ""))):
+            plain = columns.content_ids([""] * len(part), part["passage"].to_pylist())
+            self._spill.add(pa.table([plain, part["doc_id"]], names=list(_NAMES)))
 
     def merge(self, later: "DocumentsFold") -> None:
         """Take in the fold of later passages."""
@@ -130,7 +140,7 @@ def _mapped(folder: Path, name: str) -> Array:
     return np.memmap(path, kind, "r") if path.stat().st_size else np.empty(0, kind)
 
 
-@operator("build", version="2", reads={"passage_id": row_id, "doc_id": row_id})
+@operator("build", version="3", reads={"passage_id": row_id, "doc_id": row_id, "title": text, "passage": text})
 def index_documents(p: IndexDocuments) -> DocumentsFold:
     """Index the documents of each passage."""
     return DocumentsFold()
@@ -138,8 +148,9 @@ def index_documents(p: IndexDocuments) -> DocumentsFold:
 
 def example() -> Example:
     """Three passages, one of which stands in two documents, one twice in a document."""
+    titles, passages = ["", "b", "", "", ""], ["a", "b", "a", "c", "c"]
     table = pa.table({
-        "passage_id": columns.content_ids(["a", "b", "a", "c", "c"]),
+        "passage_id": columns.content_ids(titles, passages), "title": pa.array(titles, text), "passage": pa.array(passages, text),
         "doc_id": columns.content_ids(["x", "x", "y", "y", "y"]),
     })  # fmt: skip
     return Example(table, IndexDocuments())

@@ -157,6 +157,7 @@ def select_negatives(table: pa.Table, p: SelectNegatives, *, texts: Texts, docum
     if p.max_risk is not None:
         _out(out, 7, ~(risk < np.float32(p.max_risk)))
     if documents is not None:
+        documents.count_strays(positives)
         _out(out, 8, documents.own(rows, candidates, owner, positives))
     if p.near_duplicate is not None:
         left = np.flatnonzero(out == 0)

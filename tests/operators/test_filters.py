@@ -10,9 +10,9 @@ from operators import retrieve_dense as dense
 from operators.columns import content_ids
 from operators.contract import InputError, ids, numbered, row_id, text, vector
 from operators.fit_bm25 import Bm25Statistics, FitBm25
-from operators.index_documents import IndexDocuments, index_documents
 from operators.retrieve_bm25 import RetrieveBm25, merge_bm25, retrieve_bm25
 from operators.retrieve_dense import RetrieveDense, merge_dense, retrieve_dense
+from tests.operators.test_index_documents import fold_of
 
 WORDS = ["ice melts", "iron rusts", "rain falls", "owls hunt", "bread rises"]
 
@@ -30,10 +30,8 @@ def corpus(rng, count):
         "vector": pa.array(list(np.round(rng.normal(size=(count, 4))).astype(np.float32)), vector),
     })  # fmt: skip
     homes = [sorted({int(d) for d in rng.integers(0, 4, rng.integers(1, 3))}) for _ in range(count)]
-    fold = index_documents(IndexDocuments())
     rows = [(i, d) for i, told in enumerate(homes) for d in told]
-    fold.add(pa.table({"passage_id": pa.array([key(i) for i, _ in rows], row_id), "doc_id": pa.array([key(200 + d) for _, d in rows], row_id)}), 0)
-    return table, lang, homes, fold.finish()
+    return table, lang, homes, fold_of([key(i) for i, _ in rows], [key(200 + d) for _, d in rows]).finish()
 
 
 @settings(max_examples=60, deadline=None)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators import columns
-from operators.contract import ids, row_id
+from operators.contract import ids, row_id, text
 from operators.index_documents import Documents, DocumentsFold, IndexDocuments, index_documents
 
 ROWS = st.lists(st.tuples(st.integers(0, 6), st.integers(10, 16)), max_size=20)  # no document is a passage
@@ -18,10 +18,19 @@ def of(numbers):
     return pa.array([bytes([n]) * 16 for n in numbers], row_id)
 
 
-def fold(rows) -> DocumentsFold:
+def fold_of(passages, documents, titles=None, texts=None) -> DocumentsFold:
+    """A fold of rows that say in which document a passage stands: their ids as bytes."""
+    blank = [""] * len(passages)
     made = index_documents(IndexDocuments())
-    made.add(pa.table({"passage_id": of(p for p, _ in rows), "doc_id": of(d for _, d in rows)}), 0)
+    made.add(pa.table({
+        "passage_id": pa.array(passages, row_id), "doc_id": pa.array(documents, row_id),
+        "title": pa.array(titles or blank, text), "passage": pa.array(texts or blank, text),
+    }), 0)  # fmt: skip
     return made
+
+
+def fold(rows) -> DocumentsFold:
+    return fold_of([bytes([p]) * 16 for p, _ in rows], [bytes([d]) * 16 for _, d in rows])
 
 
 @settings(max_examples=60, deadline=None)
@@ -59,9 +68,12 @@ def test_what_is_saved_is_what_is_loaded_and_the_hash_tells_the_documents(tmp_pa
     assert none == bytes(16)
 
 
-def test_a_positive_that_is_a_whole_document_knows_its_passages():
-    document, passages = columns.content_id("Ice", "It melts. It floats."), columns.content_ids(["Ice"] * 2, ["It melts.", "It floats."])
-    fold = index_documents(IndexDocuments())
-    fold.add(pa.table({"passage_id": passages, "doc_id": pa.array([document] * 2, row_id)}), 0)
-    own = fold.finish().own(np.zeros(2, np.int64), passages, np.zeros(1, np.int64), pa.array([document], row_id))
-    assert own.tolist() == [True, True]
+def test_a_positive_that_is_a_whole_document_or_has_no_title_knows_its_passages():
+    words = ["It melts.", "It floats."]
+    document, passages = columns.content_id("Ice", " ".join(words)), columns.content_ids(["Ice"] * 2, words)
+    documents = fold_of(passages.to_pylist(), [document] * 2, ["Ice"] * 2, words).finish()
+    for positive, known in ((document, True), (columns.content_id("", words[1]), True), (columns.content_id("", "It sinks."), False)):
+        asked = pa.array([positive], row_id)
+        assert documents.own(np.zeros(2, np.int64), passages, np.zeros(1, np.int64), asked).tolist() == [known] * 2
+        documents.count_strays(asked)
+    assert documents.counters == {"positives_without_document": 1}

@@ -7,19 +7,17 @@ from hypothesis import strategies as st
 
 from operators import columns
 from operators import mask_negatives as module
-from operators.contract import apply, ids, row_id, scores, text
-from operators.index_documents import IndexDocuments, index_documents
+from operators.contract import apply, ids, scores, text
 from operators.mask_negatives import MaskNegatives, mask_negatives
+from tests.operators.test_index_documents import fold_of
 from tests.operators.test_relabel_positives import KEYS, TEXTS, WORDS
 
 HOMES = {0: {"a"}, 1: {"a"}, 2: {"b"}, 3: {"b", "c"}, 4: {"c"}, 5: set()}
 
 
 def documents():
-    fold = index_documents(IndexDocuments())
-    rows = [(KEYS[p], d) for p, told in HOMES.items() for d in sorted(told)]
-    fold.add(pa.table({"passage_id": pa.array([p for p, _ in rows], row_id), "doc_id": columns.content_ids([d for _, d in rows])}), 0)
-    return fold.finish()
+    rows = [(KEYS[p], columns.content_id(d)) for p, told in HOMES.items() for d in sorted(told)]
+    return fold_of([p for p, _ in rows], [d for _, d in rows]).finish()
 
 
 DOCUMENTS = documents()

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from operators import columns
-from operators.contract import Outcome, apply, ids, row_id, score, scores, text
-from operators.index_documents import IndexDocuments, index_documents
+from operators.contract import Outcome, apply, ids, score, scores, text
 from operators.index_texts import IndexTexts, Texts, index_texts
 from operators.select_negatives import SelectNegatives, select_negatives
+from tests.operators.test_index_documents import fold_of
 
 WORDS = ["oak", "Oak", "OAK ", "birch", "Birch", "elm", "ash", "fir", "yew", "box"]
 IDS = dict(zip(WORDS, columns.content_ids([""] * len(WORDS), WORDS).to_pylist(), strict=True))
@@ -238,10 +238,8 @@ def test_what_is_nearly_a_positive_is_no_negative_however_low_it_scores() -> Non
 
 def test_no_passage_of_a_positives_document_is_a_negative() -> None:
     texts, (one, same, other) = longer("oak", "birch", "elm")
-    fold = index_documents(IndexDocuments())
     homes = columns.content_ids(["a", "a", "b", "c"]).to_pylist()
-    fold.add(pa.table({"passage_id": pa.array([one, same, same, other], row_id), "doc_id": pa.array(homes, row_id)}), 0)
-    documents, table = fold.finish(), of_ids([one], [same, other], [0.3, 0.2])
+    documents, table = fold_of([one, same, same, other], homes).finish(), of_ids([one], [same, other], [0.3, 0.2])
     known = apply(select_negatives, table, SelectNegatives(), texts=texts, documents=documents)
     assert known.table["negative_ids"].to_pylist() == [[other]]
     assert apply(select_negatives, table, SelectNegatives(), texts=texts).table["negative_ids"].to_pylist() == [[same, other]]
