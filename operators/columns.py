@@ -85,6 +85,12 @@ def lists(offsets: np.ndarray[Any, Any], values: pa.Array) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values)
 
 
+def shown(table: pa.Table) -> list[str]:
+    """Each row's passage as a model reads it: the title, if there is one, on a line above."""
+    both = zip(table["title"].to_pylist(), table["passage"].to_pylist(), strict=True)
+    return [f"{title}\n{passage}" if title else passage for title, passage in both]
+
+
 def vectors(column: pa.Array | pa.ChunkedArray) -> np.ndarray[Any, Any]:
     """A column of equally long float lists as an (N, d) float32 matrix."""
     offsets, values = flat(column)

@@ -32,9 +32,7 @@ def embed(table: pa.Table, p: Embed, *, encoder: Encoder) -> Outcome:
     dims = p.dims or encoder.dim
     if dims > encoder.dim:
         raise InputError(f"embed: dims is {dims}, this encoder's vectors have {encoder.dim} numbers; say no more than these")
-    given = table[p.column].to_pylist()
-    if p.column == "passage":
-        given = [f"{title}\n{t}" if title else t for title, t in zip(table["title"].to_pylist(), given, strict=True)]
+    given = columns.shown(table) if p.column == "passage" else table[p.column].to_pylist()
     found = encoder.encode(given, p.role or p.column)
     if dims < encoder.dim:
         found = unit(found[:, :dims])

@@ -11,7 +11,7 @@ from pydantic import Field, WithJsonSchema, model_validator
 from operators import columns
 from operators.ask_llm import AskLlm, _requests  # the prompt must be the one that was asked
 from operators.contract import Columns, Example, Needs, Outcome, Params, operator, reject, row_id, score, text
-from operators.engines.llm import LLM
+from operators.engines.llm import LLM, behind
 from operators.template import ANSWER, Template
 
 
@@ -40,7 +40,7 @@ def _reads(p: ScoreLikelihood) -> Columns:
 
 
 @operator(
-    "map", version="2", reads=_reads, writes={"likelihood": score}, rows="fewer", needs=Needs(batch_rows=65536),
+    "map", version="3", reads=_reads, writes={"likelihood": score}, rows="fewer", needs=Needs(batch_rows=65536),
     calls=lambda p: 1,
 )  # fmt: skip
 def score_likelihood(table: pa.Table, p: ScoreLikelihood, *, llm: LLM) -> Outcome:
@@ -50,8 +50,7 @@ def score_likelihood(table: pa.Table, p: ScoreLikelihood, *, llm: LLM) -> Outcom
         max_chars=p.max_chars, max_column_tokens=p.max_column_tokens,
     )  # fmt: skip
     prompts = [r.prompt for r in _requests(table, asked, llm)]
-    # A few-shot's answer stands behind a blank, which belongs to its first token.
-    answers = [("" if q[-1:].isspace() else " ") + a for q, a in zip(prompts, table[p.column].to_pylist(), strict=True)]
+    answers = [behind(q, a) for q, a in zip(prompts, table[p.column].to_pylist(), strict=True)]
     found = llm.likelihood(prompts, answers)
     wide = columns.put(table, "likelihood", pa.array([None if a.fault else float(a.text) for a in found], score))
     return reject(wide, [bool(a.fault) for a in found], [a.fault for a in found], table[p.column].to_pylist())

@@ -37,24 +37,25 @@ class ScoreTeacher(Params):
 
     max_candidates: int | None = Field(default=None, ge=1, description="the first so many are scored, the rest stay null")
     band: Band | None = Field(default=None, description="only candidates with a score in it are scored, the rest stay null")
+    ids: str = Field(default="candidate_ids", min_length=1, description="what is scored: negative_ids, say, where they changed")
     scores: str = Field(default="teacher_scores", min_length=1, description="of the candidates")
     positives: str = Field(default="positive_scores", min_length=1, description="of the positives")
 
 
 def _reads(p: ScoreTeacher) -> Columns:
-    return {"query": text, "positive_ids": ids, "candidate_ids": ids, **({p.band.scores: scores} if p.band else {})}
+    return {"query": text, "positive_ids": ids, p.ids: ids, **({p.band.scores: scores} if p.band else {})}
 
 
 @operator(
     "map", version="1", reads=_reads,
     writes=lambda p: {p.scores: scores, p.positives: scores}, rows="same",
     needs=Needs(batch_rows=4096),  # a block of texts is read once a batch: 512 rows read 4 times the bytes of 2000
-    scored=lambda p: {"positive_ids": p.positives, "candidate_ids": p.scores},
+    scored=lambda p: {"positive_ids": p.positives, p.ids: p.scores},
 )  # fmt: skip
 def score_teacher(table: pa.Table, p: ScoreTeacher, *, teacher: Teacher, texts: Texts) -> Outcome:
     """Add the scores of candidates and positives, aligned to the ids that they belong to."""
     queries, asked = table["query"].to_pylist(), _asked(table, p)
-    positives, candidates = table["positive_ids"].to_pylist(), table["candidate_ids"].to_pylist()
+    positives, candidates = table["positive_ids"].to_pylist(), table[p.ids].to_pylist()
     wanted = [[i for i, yes in zip(found, mask, strict=True) if yes] for found, mask in zip(candidates, asked, strict=True)]
     seen = [[*told, *found] for told, found in zip(positives, wanted, strict=True)]
     pairs = list(dict.fromkeys((q, i) for q, row in zip(queries, seen, strict=True) for i in row))
@@ -72,12 +73,12 @@ def score_teacher(table: pa.Table, p: ScoreTeacher, *, teacher: Teacher, texts: 
 
 def _asked(table: pa.Table, p: ScoreTeacher) -> list[list[bool]]:
     """Whether each candidate is to be scored."""
-    offsets, _ = columns.flat(table["candidate_ids"])
+    offsets, _ = columns.flat(table[p.ids])
     mask = np.arange(offsets[-1]) - np.repeat(offsets[:-1], np.diff(offsets)) < (p.max_candidates or np.inf)
     if p.band:
         ends, values = columns.flat(table[p.band.scores])
         if not np.array_equal(ends, offsets):
-            raise ContractError(f"score_teacher: {p.band.scores} is not aligned to candidate_ids")
+            raise ContractError(f"score_teacher: {p.band.scores} is not aligned to {p.ids}")
         value = floats(values).astype(np.float32)
         mask &= ~np.isnan(value)
         if p.band.low is not None:

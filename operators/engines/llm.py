@@ -93,6 +93,11 @@ class LLM(Protocol):
         ...
 
 
+def behind(prompt: str, answer: str) -> str:
+    """An answer as it goes on from a prompt: the blank between belongs to its first token; of no answer nothing is scored."""
+    return answer if not answer or prompt[-1:].isspace() else f" {answer}"
+
+
 def cut_text(tokenizer: Any, text: str, tokens: int) -> str:
     """The longest start of ``text`` of at most so many tokens of a tokenizer that tells offsets."""
     start = text[: tokens * LONGEST_TOKEN]

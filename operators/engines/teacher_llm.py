@@ -11,7 +11,7 @@ import numpy as np
 
 from operators.contract import InputError
 from operators.engines import load_model
-from operators.engines.llm import LLM, Answer
+from operators.engines.llm import LLM, Answer, behind
 from operators.engines.models import ModelEntry
 from operators.engines.teacher import Teacher
 
@@ -38,9 +38,7 @@ class _Asking:
 
     def _likelihood(self, prompts: Sequence[str], answers: Sequence[str]) -> list[Answer]:
         before = dict(self.llm.counters)
-        # An answer stands behind a blank, which belongs to its first token; of no answer there is no likelihood.
-        told = [a if not a or p[-1:].isspace() else f" {a}" for p, a in zip(prompts, answers, strict=True)]
-        found = self.llm.likelihood(prompts, told)
+        found = self.llm.likelihood(prompts, [behind(p, a) for p, a in zip(prompts, answers, strict=True)])
         for name, count in self.llm.counters.items():
             self.counters[name] = self.counters.get(name, 0) + count - before.get(name, 0)
         return found
