@@ -117,9 +117,9 @@ def _named(task: Task, part: Mapping[str, Any]) -> str:
 
 def within_budget(task: Task, bench: Bench, work: list[Work]) -> list[Work]:
     """The leading parts whose LLM calls fit ``--max-calls``; the run stops behind them."""
-    if bench.max_calls is None or task.op.calls is None:
+    a_row, kept = task.calls, list[Work]()
+    if bench.max_calls is None or not a_row:
         return work
-    a_row, kept = task.op.calls(task.params), []
     done = commits(bench.store, task.home)
     for item in work:
         cost = 0 if item.name in done else item.rows * a_row

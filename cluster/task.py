@@ -1,5 +1,6 @@
 """A step ready to run, where it runs, and what the store holds of it."""
 
+import json
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from cluster.parts import order
 from cluster.store import Store
 from cluster.work import Report
 from operators.contract import Operator, Params
+from operators.engines.models import ModelEntry
 
 Progress = Callable[[str, int, int, Report | Kept | None], None]  # step, done, of, what is new; may be called by a thread
 RUN = f"{secrets.token_hex(4)}"  # of this process; attempts are counted and named by it
@@ -43,6 +45,17 @@ class Task:
     def home(self) -> str:
         """Its folder below the store."""
         return f"steps/{self.op.name}-{self.fingerprint}"
+
+    @property
+    def models(self) -> dict[str, ModelEntry]:
+        """The models that it uses, by name; an artifact is none."""
+        said = {name: json.loads(ref) for name, ref in self.using.items()}
+        return {name: ModelEntry.model_validate(one) for name, one in said.items() if "kind" in one}
+
+    @property
+    def calls(self) -> int:
+        """LLM requests a row, at most; 0 of a step that asks none."""
+        return self.op.calls(self.params, self.models) if self.op.calls else 0
 
 
 @dataclass

@@ -1,14 +1,12 @@
 """Says, while a step that asks an LLM runs, what it has kept so far: a part may be under way for an hour."""
 
 import contextlib
-import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
 from cluster.journal import Growth, Kept, model_home
 from cluster.task import RUN, Bench, Task
 from cluster.work import ASKING, Work
-from operators.engines.models import ModelEntry
 
 
 @contextlib.contextmanager
@@ -19,7 +17,7 @@ def ticking(task: Task, bench: Bench, work: Sequence[Work], tell: Callable[[Kept
         yield
         return
     growth, over = Growth(bench.store, homes, RUN), threading.Event()
-    asked = sum(w.rows for w in work) * task.op.calls(task.params) if task.op.calls else 0
+    asked = sum(w.rows for w in work) * task.calls
 
     def tick() -> None:
         while not over.wait(bench.every):
@@ -36,6 +34,5 @@ def ticking(task: Task, bench: Bench, work: Sequence[Work], tell: Callable[[Kept
 
 
 def _ledgers(task: Task) -> list[str]:
-    said = [json.loads(ref) for ref in task.using.values()]
-    entries = [ModelEntry.model_validate(one) for one in said if one.get("kind") == "llm"]
-    return sorted({f"{model_home(entry)}/{task.op.name}" for entry in entries})
+    asked = [entry.generator() for entry in task.models.values()]
+    return sorted({f"{model_home(llm)}/{task.op.name}" for llm in asked if llm})

@@ -6,7 +6,7 @@ favour places; two orders of one list say how far the answer is the model's own 
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Annotated, Any, Self
@@ -78,7 +78,7 @@ def _writes(p: RankListwise) -> Columns:
     return {p.scores: scores, p.positives: scores, "repaired": flag, **told}
 
 
-def _calls(p: RankListwise) -> int:
+def _calls(p: RankListwise, models: Mapping[str, Any]) -> int:
     return p.orders * (1 + -(-max(p.max_candidates + 1 - p.window, 0) // p.step))
 
 

@@ -1,7 +1,8 @@
 """Score each query's positives and candidates with a teacher, each distinct pair once."""
 
+from collections.abc import Mapping, Sequence
 from itertools import chain, pairwise
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +13,8 @@ from operators.content import floats, indexed
 from operators.contract import Columns, ContractError, Example, Needs, Outcome, Params, ids, operator, reject, scores, text
 from operators.engines.teacher import Teacher
 from operators.index_texts import Texts
+
+_CALLS = {"llm-relevance": 2, "llm-likelihood": 1}  # of a teacher's LLM, a pair
 
 
 class Band(Params):
@@ -46,11 +49,26 @@ def _reads(p: ScoreTeacher) -> Columns:
     return {"query": text, "positive_ids": ids, p.ids: ids, **({p.band.scores: scores} if p.band else {})}
 
 
+def _asking(models: Mapping[str, Any]) -> int:
+    return _CALLS.get(models["teacher"].backend, 0) if "teacher" in models else 0
+
+
+def _calls(p: ScoreTeacher, models: Mapping[str, Any]) -> int:
+    """Of an LLM, at most: one positive a row."""
+    return _asking(models) * (1 + (p.max_candidates or 0))
+
+
+def _bounded(p: ScoreTeacher, using: Mapping[str, Any]) -> Sequence[str]:
+    if p.max_candidates is None and _asking(using):
+        return ["score_teacher: this teacher asks an LLM about each candidate; say how many: max_candidates"]
+    return []
+
+
 @operator(
     "map", version="1", reads=_reads,
     writes=lambda p: {p.scores: scores, p.positives: scores}, rows="same",
     needs=Needs(batch_rows=4096),  # a block of texts is read once a batch: 512 rows read 4 times the bytes of 2000
-    scored=lambda p: {"positive_ids": p.positives, p.ids: p.scores},
+    scored=lambda p: {"positive_ids": p.positives, p.ids: p.scores}, check=_bounded, calls=_calls,
 )  # fmt: skip
 def score_teacher(table: pa.Table, p: ScoreTeacher, *, teacher: Teacher, texts: Texts) -> Outcome:
     """Add the scores of candidates and positives, aligned to the ids that they belong to."""

@@ -29,7 +29,7 @@ class ScoreUtility(Params):
     prompt: Prompt = Field(description="what the answer goes on from; {passage} is the candidate with its title")
     without: Prompt = Field(description="the same without {passage}")
     answer: str = Field(default="answer", min_length=1, description="the column of the right answer")
-    max_candidates: int | None = Field(default=None, ge=1, description="the first so many are scored, the rest stay null")
+    max_candidates: int = Field(default=20, ge=1, description="the first so many are scored, the rest stay null")
     max_column_tokens: int = Field(default=512, ge=1, description="of a passage, in the model's own tokens")
     scores: str = Field(default="utility_scores", min_length=1, description="of the candidates")
     positives: str = Field(default="utility_positives", min_length=1, description="of the positives")
@@ -56,7 +56,7 @@ def _reads(p: ScoreUtility) -> Columns:
 
 @operator(
     "map", version="1", reads=_reads, writes=lambda p: {p.scores: scores, p.positives: scores}, rows="fewer",
-    needs=Needs(batch_rows=4096), calls=lambda p: 2 + (p.max_candidates or 50),
+    needs=Needs(batch_rows=4096), calls=lambda p, models: 2 + p.max_candidates,
 )  # fmt: skip
 def score_utility(table: pa.Table, p: ScoreUtility, *, llm: LLM, texts: Texts) -> Outcome:
     """Add the scores of candidates and positives, aligned to their ids; a row with a fault is a reject with its reason.

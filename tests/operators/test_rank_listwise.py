@@ -93,7 +93,7 @@ def test_windows_slide_from_the_end_and_the_best_rises_to_the_top():
         part = one.names[start : start + p.window]
         _place(one, start, range(len(part)), " > ".join(f"[{part.index(n) + 1}]" for n in sorted(part)))
     assert one.names[:2] == best[:2]
-    assert _calls(p) == 2 * (len(starts))
+    assert _calls(p, {}) == 2 * len(starts)
 
 
 @settings(max_examples=60)

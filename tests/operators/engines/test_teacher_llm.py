@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from cluster.local_engine import LocalEngine
 from cluster.store import Store
+from cluster.task import Bench
+from flows.flow import load
+from flows.plan import describe, plan
+from flows.run import run
 from operators.contract import InputError
 from operators.engines import load_model, packaged
 from operators.engines.models import ModelEntry, entry_of
@@ -112,17 +117,30 @@ steps:
   sought:  {op: embed, from: asked, using: {encoder: static}, with: {column: query}}
   found:   {op: retrieve_dense, from: sought, against: vectors, with: {top_k: 2}}
   told:    {op: "tests.toy_ops:first_is_right", from: found}
-  scored:  {op: score_teacher, from: told, using: {teacher: smollm2-relevance, texts: texts}}
+  scored:  {op: score_teacher, from: told, using: {teacher: smollm2-relevance, texts: texts}, with: {max_candidates: 2}}
 """
 
 
-def test_what_a_teacher_asked_stands_in_the_ledger_and_is_replayed(tmp_path: Path) -> None:
-    (tmp_path / "flow.yaml").write_text(FLOW)
-    told = {"corpus": PASSAGES[:2], "queries": [QUERIES[0]]}
-    for name, rows in told.items():
+def project(home: Path, flow: str = FLOW) -> tuple[Path, Store]:
+    (home / "flow.yaml").write_text(flow)
+    for name, rows in {"corpus": PASSAGES[:2], "queries": [QUERIES[0]]}.items():
         lines = [json.dumps({"_id": str(i), "text": t}) + "\n" for i, t in enumerate(rows)]
-        (tmp_path / f"{name}.jsonl").write_text("".join(lines))
-    path, store = tmp_path / "flow.yaml", Store(str(tmp_path / "s"))
+        (home / f"{name}.jsonl").write_text("".join(lines))
+    return home / "flow.yaml", Store(str(home / "s"))
+
+
+def test_a_teachers_calls_count_against_the_budget_and_must_be_bounded(tmp_path: Path) -> None:
+    path, store = project(tmp_path)
+    told = {r["step"]: r["llm_calls"] for r in describe(plan(load(path), store))}
+    assert told["scored"] is None  # no row is known yet
+    with pytest.raises(InputError, match="scored: --max-calls is below the 6 calls of the next part"):
+        run(load(path), Bench(store, LocalEngine(0), 1, max_calls=5))
+    with pytest.raises(InputError, match="asks an LLM about each candidate; say how many: max_candidates"):
+        load(project(tmp_path, FLOW.replace(", with: {max_candidates: 2}", ""))[0])
+
+
+def test_what_a_teacher_asked_stands_in_the_ledger_and_is_replayed(tmp_path: Path) -> None:
+    path, store = project(tmp_path)
 
     def counted() -> dict[str, int]:
         ran = go(path, store, buckets=1)
