@@ -46,7 +46,7 @@ def calibrate(steps: Sequence[Planned], store: Store, name: str, column: str, wa
     lowest = np.full(len(table), np.inf)
     np.minimum.at(lowest, at, np.where(np.isnan(positive), np.inf, positive))
     rest = ~own & ~np.isnan(value)
-    shown = {"positives": positive, "candidates": value[rest], "random pairs": _random(steps, store, table, column)}
+    shown = {"positives": positive, "candidates": value[rest], "random pairs": _random(steps, store, table, name, column)}
     limits = _margins(rows[rest], value[rest], lowest, wanted)
     answer: dict[str, Any] = {"step": name, "scores": column, "rows": len(table), "negatives": wanted}
     answer["distributions"] = {key: _percentiles(numbers) for key, numbers in shown.items() if len(numbers)}
@@ -69,7 +69,8 @@ def _read(steps: Sequence[Planned], store: Store, name: str, column: str) -> tup
     if lacks:
         told = ", ".join(c for c in have if c.endswith("_scores")) or "none"
         raise InputError(f"{name}: it has no column {', '.join(lacks)}; --scores takes a step behind a search, of these: {told}")
-    reads = ("candidate_ids", "positive_ids", "positive_scores", "dense_scores", "vector", RISK, column)
+    vectors = [_vector_of(search) for search in _searches(steps, name, column)]
+    reads = ("candidate_ids", "positive_ids", "positive_scores", "dense_scores", *vectors, RISK, column)
     wanted = [c for c in reads if c in have]
     tables, rows = [], 0
     for part in manifest["parts"]:
@@ -94,18 +95,34 @@ def _of_its_own(steps: Sequence[Planned], name: str, column: str) -> bool:
     return False
 
 
-def _random(steps: Sequence[Planned], store: Store, table: pa.Table, column: str) -> Array:
+def _searches(steps: Sequence[Planned], name: str, column: str) -> list[Any]:
+    """The dense searches above ``name`` that wrote the column, the nearest first: their vectors are stored."""
+    known, above, found = {p.step.name: p.step for p in steps}, name, []
+    while step := known.get(above):
+        wrote = getattr(step.params, "scores", "dense_scores")
+        if step.op.name in ("retrieve_dense", "retrieve_ivf") and wrote == column:
+            found.append(step)
+        above = step.sources[0] if step.sources else ""
+    return found
+
+
+def _vector_of(search: Any) -> str:
+    return str(getattr(search.params, "vector", "vector"))
+
+
+def _random(steps: Sequence[Planned], store: Store, table: pa.Table, name: str, column: str) -> Array:
     """Scores of queries with passages drawn from all; of a dense search alone, whose vectors are stored."""
-    searches = [p.step for p in steps if p.step.op.name in ("retrieve_dense", "retrieve_ivf")]
-    if column != "dense_scores" or "vector" not in table.column_names or not searches:
+    searches = _searches(steps, name, column)
+    vector = _vector_of(searches[0]) if searches else ""
+    if vector not in table.column_names:
         return np.empty(0)
     home = next(p.task.home for p in steps if p.step.name == searches[0].against)
     manifest = manifest_of(store, home)
     if manifest is None or not len(table):
         return np.empty(0)
     with store.parquet(next(p["file"] for p in manifest["parts"] if p["rows"])) as file:
-        passages = columns.vectors(_head(file, PAIRS)["vector"])
-    queries = columns.vectors(table["vector"].slice(0, PAIRS))
+        passages = columns.vectors(_head(file, PAIRS, vector)[vector])
+    queries = columns.vectors(table[vector].slice(0, PAIRS))
     if queries.shape[1] != passages.shape[1]:
         return np.empty(0)
     rng = np.random.default_rng(0)
@@ -114,8 +131,8 @@ def _random(steps: Sequence[Planned], store: Store, table: pa.Table, column: str
     return scored
 
 
-def _head(file: pq.ParquetFile, rows: int) -> pa.Table:
-    batch = next(file.iter_batches(batch_size=rows, columns=["vector"]))
+def _head(file: pq.ParquetFile, rows: int, column: str) -> pa.Table:
+    batch = next(file.iter_batches(batch_size=rows, columns=[column]))
     return pa.Table.from_batches([batch])
 
 

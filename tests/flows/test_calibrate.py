@@ -32,6 +32,9 @@ steps:
   lexical: {op: retrieve_bm25, from: dense, against: pairs, using: {statistics: terms}, with: {top_k: 12}}
   fused:   {op: fuse_rankings, from: lexical, with: {top_k: 12}}
   risk:    {op: score_false_negatives, from: fused}
+  short:   {op: embed, from: pairs, keep: [passage_id], using: {encoder: static}, with: {column: passage, into: half, dims: 128}}
+  sought:  {op: embed, from: asked, using: {encoder: static}, with: {column: query, into: half, dims: 128}}
+  halved:  {op: retrieve_dense, from: sought, against: short, with: {top_k: 12, vector: half, scores: half_scores}}
 """
 
 
@@ -44,6 +47,14 @@ def made(tmp_path_factory):
     store = Store(str(home / "store"))
     ran = run(load(home / "flow.yaml"), Bench(store, LocalEngine(0), 2))
     return home, store, {f["step"]: f["home"] for f in ran.funnel}
+
+
+def test_random_pairs_are_told_by_the_vectors_of_the_search_that_is_asked_about(made):
+    home, store, _ = made
+    steps = plan(load(home / "flow.yaml"), store)
+    whole, half = (calibrate(steps, store, *asked, 3)["distributions"]["random pairs"] for asked in (("dense", ""), ("halved", "half_scores")))
+    assert whole["count"] == half["count"]
+    assert whole["p50"] != half["p50"]
 
 
 def test_a_margin_keeps_what_is_told_and_random_pairs_score_below_candidates(made):

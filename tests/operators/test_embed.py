@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from cluster.store import Store
 from operators import columns
 from operators.contract import InputError, apply, text
 from operators.embed import Embed, embed, example
@@ -61,3 +62,17 @@ def test_a_shorter_vector_is_the_start_of_the_whole_and_a_unit_again() -> None:
     assert np.allclose(found, whole[:, :64] / np.linalg.norm(whole[:, :64], axis=1, keepdims=True), atol=1e-6)
     with pytest.raises(InputError, match="dims is 385, this encoder's vectors have 384 numbers"):
         embed(case.table, Embed(dims=385), **case.used)
+
+
+def test_half_precision_takes_half_of_the_store_and_hardly_moves_a_score(tmp_path) -> None:
+    static = load_model("encoder", packaged("encoder", "static"))
+    given = _table([""] * 400, [f"owls number {i} hunt near barn {i * 7}" for i in range(400)])
+    whole, half = (apply(embed, given, Embed(precision=p), encoder=static).table for p in ("float32", "float16"))
+    a, b = columns.vectors(whole["vector"]), columns.vectors(half["vector"])
+    assert b.tobytes() == a.astype(np.float16).astype(np.float32).tobytes()
+    assert np.abs(a @ a.T - b @ b.T).max() < 5e-4
+    store = Store(str(tmp_path))
+    for name, table in (("whole", whole), ("half", half)):
+        store.write_table(f"{name}.parquet", [table.select(["vector"])])
+    sizes = [(tmp_path / f"{name}.parquet").stat().st_size for name in ("half", "whole")]
+    assert sizes[0] < 0.65 * sizes[1]
