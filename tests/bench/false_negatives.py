@@ -1,11 +1,15 @@
 """Certified false negatives: one positive is given, the others are hidden; who returns how many of them as negatives?
 
 Policies and weights are chosen on vaswani and cisi; cranfield and xquad (cross-lingual qrels, a twelfth of its queries)
-only report. `CROSS_ENCODER=folder` adds the rows of a trained cross-encoder, for both sides.
+only report. `CROSS_ENCODER=folder` adds the rows of a trained cross-encoder, for both sides; `FLAGEMBEDDING=path` of its
+hn_mine.py those of FlagEmbedding, which must be importable.
 """
 
+import json
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +34,7 @@ COLLECTIONS = {"vaswani": "qrels", "cisi": "qrels", "cranfield": "qrels_with_sou
 CHOSEN_ON = ("vaswani", "cisi")
 WANTED = 5
 WEIGHTS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.3)
+FLAG_SCRIPT = os.environ.get("FLAGEMBEDDING", "")
 CROSS = os.environ.get("CROSS_ENCODER", "")
 FLOW = """
 flow: certified
@@ -152,6 +157,7 @@ PEER: dict[str, dict[str, Any]] = {  # sentence-transformers: its defaults, and 
     "range 10-50, max_score 0.8, relative_margin 0.05": {"range_min": 10, "range_max": 50, "max_score": 0.8, "relative_margin": 0.05},
 }  # fmt: skip
 UNFILTERED = ("naive",)
+PEERS = ("sentence-transformers", "FlagEmbedding")
 
 
 def theirs(c: Judged, cache: str) -> list[dict[str, Any]]:
@@ -185,16 +191,43 @@ def theirs(c: Judged, cache: str) -> list[dict[str, Any]]:
     return found
 
 
+FLAG = {"its defaults, ranks 10-210": "10-210", "its README, ranks 2-200": "2-200"}
+
+
+def flag(c: Judged, folder: Path) -> list[dict[str, Any]]:
+    """What FlagEmbedding's scripts/hn_mine.py returns; it draws from a window of ranks, unseeded, and fills up at random."""
+    every = pa.array(sorted(c.passages), pa.binary(16))
+    corpus = c.texts.take(every).to_pylist()
+    by_text, found = dict(zip(corpus, every.to_pylist(), strict=True)), []
+    positives = c.texts.take(columns.flat(c.rows["positive_ids"])[1]).to_pylist()
+    rows = [{"query": q, "pos": [p]} for q, p in zip(c.rows["query"].to_pylist(), positives, strict=True)]
+    for name, lines in (("pool", [{"text": one} for one in corpus]), ("pairs", rows)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    model = str(place(read_entries(ROOT / "configs" / "models.yaml")["minilm"].model))
+    for policy, ranks in FLAG.items():
+        said = {
+            "input_file": folder / "pairs.jsonl", "output_file": folder / "mined.jsonl", "candidate_pool": folder / "pool.jsonl",
+            "range_for_sampling": ranks, "negative_number": WANTED, "embedder_name_or_path": model,
+            "embedder_model_class": "encoder-only-base", "pooling_method": "mean", "use_fp16": False, "devices": "cpu", "batch_size": 32,
+        }  # fmt: skip
+        command = [sys.executable, FLAG_SCRIPT, *(x for k, v in said.items() for x in (f"--{k}", str(v)))]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        lists = [[by_text[n] for n in json.loads(line)["neg"]] for line in (folder / "mined.jsonl").open()]
+        row = {"collection": c.name, "tool": "FlagEmbedding", "policy": policy, "teacher": "none"}
+        found.append({**row, **measured(c, lists)})
+    return found
+
+
 def against(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """For each filtering policy of the peer the one of ours that is best on vaswani and cisi, and its ratio everywhere."""
     at = {(r["collection"], r["tool"], r["policy"], r["teacher"]): r for r in rows}
     mine = list(dict.fromkeys((r["policy"], r["teacher"]) for r in rows if r["tool"] == "pithead"))
     chosen = [c for c in CHOSEN_ON if (c, "pithead", *mine[0]) in at]
     out = []
-    for policy, teacher in dict.fromkeys((r["policy"], r["teacher"]) for r in rows if r["tool"] == "sentence-transformers"):
+    for key in dict.fromkeys((r["tool"], r["policy"], r["teacher"]) for r in rows if r["tool"] in PEERS):
+        _, policy, teacher = key
         if policy in UNFILTERED:
             continue
-        key = ("sentence-transformers", policy, teacher)
         peer = {c: at[c, *key] for c in COLLECTIONS if (c, *key) in at}
         allowed = []
         for one in [m for m in mine if all((c, "pithead", *m) in at for c in peer)]:
@@ -242,7 +275,7 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         c = gather(name, folder)
         chosen += [c] if name in CHOSEN_ON else []
-        rows += [*theirs(c, str(folder / "peer")), *ours(c)]
+        rows += [*theirs(c, str(folder / "peer")), *(flag(c, folder) if FLAG_SCRIPT else []), *ours(c)]
     if len(chosen) == len(CHOSEN_ON):
         kept = [*(r for r in kept if r["tool"] != "fit"), *fitted(chosen)]
     save("false_negatives", [*rows, *kept, *against([*rows, *kept])])
