@@ -228,6 +228,12 @@ def _sides(job: Job) -> Iterator[Any]:
     yield _HELD[key]
 
 
+def forget(kind: str) -> None:
+    """Let go of the range that is held: only crosses ask for it, and theirs come one behind the other."""
+    if kind != "cross":
+        _HELD.clear()
+
+
 def _lots(job: Job) -> Iterator[pa.Table]:
     reads, told, rows = job.op.columns_against(job.params), False, 0
     held: list[pa.Table] = []

@@ -196,6 +196,7 @@ def _execute(work: Work, node: str) -> Report:
     attempt = f"{work.run}-{len(tried)}"
     store.write_json(f"{folder}/{attempt}.json", {"host": socket.gethostname(), "node": node})
     started = time.monotonic()
+    kinds.forget(work.kind)
     job = Job(work, attempt)
     before = counters(job.used)
     try:

@@ -105,6 +105,7 @@ def _record(store: Store, p: Planned, manifest: dict[str, Any]) -> dict[str, Any
         "rows_out": manifest["rows"], "rejected": manifest["rejected"], "stored": p.stored is not None,
         "seconds": provenance.get("seconds", 0.0), "reused": provenance.get("reused", 0),
         "counters": provenance.get("counters", {}), **({"absent": True} if p.step.absent else {}),
+        **({"measured": manifest["measured"]} if "measured" in manifest else {}),
     }  # fmt: skip
 
 

@@ -1,15 +1,15 @@
 """Which passages of a row's batch are no negatives of it, as data: a trainer masks them out of its in-batch softmax (C30).
 
-cde (arXiv:2410.02525) masks by a surrogate's score, CADET (arXiv:2505.19274) by document and teacher, Gecko
-(arXiv:2403.20327) by class. What scores as well as the positive is told by the candidates that the row has anyway.
+cde (arXiv:2410.02525) masks what a surrogate scores as the positive or above, CADET (arXiv:2505.19274) by document and
+above 0.6 of the teacher's best, Gecko (arXiv:2403.20327) by class. Scores are told by the candidates that the row has anyway.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from operators import columns
 from operators.content import Array, aligned, codes, floats, in_row, indexed, parents, text_codes
@@ -24,8 +24,19 @@ class MaskNegatives(Params):
     """Besides equal texts, and with ``documents`` those of the positives' documents: what else is masked."""
 
     score: str | None = Field(default="dense_scores", min_length=1, description="of the candidates; null: scores mask nothing")
-    margin: float = Field(default=0.0, description="masked is what scores as the lowest positive less this, or above")
+    margin: float | None = Field(default=0.0, description="masked is what scores as the lowest positive less this; null: is not")
+    at_least: float | None = Field(default=None, description="masked is what scores so much")
+    of_best: float | None = Field(default=None, gt=0, description="masked is what scores above this share of the row's best")
     same: tuple[str, ...] = Field(default=(), description="text columns, a class say: rows alike in all mask each other whole")
+
+    @model_validator(mode="after")
+    def _every_option_acts(self) -> Self:
+        rules = [self.margin, self.at_least, self.of_best]
+        if self.score is None and any(rules):
+            raise ValueError("margin, at_least and of_best do nothing where score is null: leave them out")
+        if self.score is not None and all(rule is None for rule in rules):
+            raise ValueError("score does nothing without margin, at_least or of_best: say one, or score: null")
+        return self
 
 
 def _reads(p: MaskNegatives) -> Columns:
@@ -98,7 +109,7 @@ def _labels(table: pa.Table, p: MaskNegatives) -> Array:
 
 
 def _high(table: pa.Table, p: MaskNegatives, rows_of: Mapping[str, Array], number: Mapping[str, Array]) -> Array:
-    """Where the candidates stand that score with their row's lowest positive; where no positive has a score, none."""
+    """Where the candidates stand that score too high; by the margin none where no positive has a score."""
     of, value = rows_of["candidate_ids"], aligned(table, str(p.score), columns.flat(table["candidate_ids"])[0])
     if p.score == "teacher_scores":
         at, told = rows_of["positive_ids"], floats(columns.flat(table["positive_scores"])[1])
@@ -107,8 +118,17 @@ def _high(table: pa.Table, p: MaskNegatives, rows_of: Mapping[str, Array], numbe
         at, told = of[own], value[own]
     lowest = np.full(len(table), np.inf)
     np.minimum.at(lowest, at, np.where(np.isnan(told), np.inf, told))
-    high: Array = np.flatnonzero(value >= (lowest - p.margin)[of])
-    return high
+    high = np.zeros(len(of), bool)
+    if p.margin is not None:
+        high |= value >= (lowest - p.margin)[of]
+    if p.at_least is not None:
+        high |= value >= np.float32(p.at_least)
+    if p.of_best is not None:
+        best = np.full(len(table), -np.inf)
+        for rows, scored in ((at, told), (of, value)):
+            np.maximum.at(best, rows, np.where(np.isnan(scored), -np.inf, scored))
+        high |= value > p.of_best * best[of]
+    return np.flatnonzero(high)
 
 
 def example() -> Example:

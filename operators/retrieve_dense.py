@@ -20,7 +20,7 @@ from operators.filters import barred, split, whole
 from operators.index_documents import Documents
 
 BLOCK = 1024  # queries a call
-SLICE = 32  # queries whose float64 products with their proposals are held at a time
+HELD = 32 * 128 * 384  # numbers in float64 that are held at a time: products of queries with their proposals
 SPARE = 16  # proposals beyond k
 BARRED = 64  # own passages up to which more are proposed; a query with more of them is searched alone
 UNIT = 2.0**-24  # float32: |computed − exact dot| ≤ d · UNIT · |q| · |p|, in whatever order it was summed
@@ -152,7 +152,8 @@ def _search(queries: Array, side: _Side, error: Array, bars: tuple[Array, Array]
     many = np.bincount(bars[0], minlength=len(queries))
     wide = min(top_k + SPARE + int(many[many <= BARRED].max(initial=0)), len(passages))
     proposed, places = propose(queries, passages, wide)
-    cuts = [slice(i, i + SLICE) for i in range(0, len(queries), SLICE)]
+    step = max(1, HELD // max(wide * queries.shape[1], 1))
+    cuts = [slice(i, i + step) for i in range(0, len(queries), step)]
     exact = np.concatenate([topk.dots(queries[c, None, :], passages[places[c]]).astype(np.float32) for c in cuts])
     taken = np.zeros(exact.shape, bool)
     if len(bars[0]):

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from operators import columns
 from operators import mask_negatives as module
@@ -37,7 +39,7 @@ def test_masked_is_what_says_the_same_stands_in_the_document_or_scores_with_the_
         "candidate_ids": pa.array([[KEYS[n] for n, _ in r[3]] for r in rows], ids),
         "dense_scores": pa.array([[s for _, s in r[3]] for r in rows], scores), "label": pa.array([r[4] for r in rows], text),
     })  # fmt: skip
-    p = MaskNegatives(score="dense_scores" if score else None, margin=margin, same=("label",) if label else ())
+    p = MaskNegatives(score="dense_scores" if score else None, margin=margin if score else None, same=("label",) if label else ())
     used = {"texts": TEXTS, **({"documents": DOCUMENTS} if home else {})}
     got = [set(row) for row in apply(mask_negatives, table, p, **used).table["masked_ids"].to_pylist()]
     for i, (batch, positive, negatives, found, kind) in enumerate(rows):
@@ -70,5 +72,15 @@ def test_a_teachers_score_of_the_positive_counts_where_it_is_no_candidate():
         "negative_ids": pa.array([[], [KEYS[2]]], ids), "candidate_ids": pa.array([[KEYS[1], KEYS[2]], []], ids),
         "teacher_scores": pa.array([[0.75, 0.25], []], scores), "positive_scores": pa.array([[0.5], [0.5]], scores),
     })  # fmt: skip
-    got = apply(mask_negatives, table, MaskNegatives(score="teacher_scores"), texts=TEXTS).table["masked_ids"].to_pylist()
-    assert got == [[KEYS[1]], []]
+    for said, wanted in (
+        ({}, {1}), ({"margin": None, "at_least": 0.8}, set()), ({"margin": None, "at_least": 0.75}, {1}), ({"margin": 0.25}, {1, 2}),
+        ({"margin": None, "of_best": 0.6}, {1}), ({"margin": None, "of_best": 0.3}, {1, 2}), ({"margin": None, "of_best": 1}, set()),
+    ):  # fmt: skip
+        got = apply(mask_negatives, table, MaskNegatives(score="teacher_scores", **said), texts=TEXTS).table["masked_ids"].to_pylist()
+        assert [set(row) for row in got] == [{KEYS[n] for n in wanted}, set()]
+
+
+def test_rules_that_do_nothing_are_refused():
+    for said, told in (({"margin": None}, "score does nothing without"), ({"score": None, "at_least": 0.5}, "where score is null")):
+        with pytest.raises(ValidationError, match=told):
+            MaskNegatives(**said)

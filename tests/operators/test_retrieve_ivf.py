@@ -106,7 +106,7 @@ def test_the_recall_stands_in_the_manifest_and_below_the_floor_the_step_stops(tm
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     path, store = tmp_path / "flow.yaml", Store(str(tmp_path / "s"))
     path.write_text(FLOW.format(probes=8))
-    go(path, store, workers=0)
+    ran = go(path, store, workers=0)
     manifest = json.loads(next((tmp_path / "s" / "steps").glob("retrieve_ivf-*/manifest.json")).read_text())
     assert manifest["measured"] == {
         "queries": manifest["rows"],
@@ -114,6 +114,7 @@ def test_the_recall_stands_in_the_manifest_and_below_the_floor_the_step_stops(tm
         "exact": 5 * manifest["rows"],
         "exact_found": 5 * manifest["rows"],
     }
+    assert ran.funnel[-1]["measured"] == manifest["measured"]
     path.write_text(FLOW.format(probes=1))
     with pytest.raises(StepFailed, match=r"found: recall@5 on \d+ sampled queries is 0\.\d+, below min_recall 0.9; raise probes"):
         go(path, store, workers=0)
