@@ -24,6 +24,9 @@ class RenewNegatives(Params):
     factor: float = Field(default=1.15, gt=0, description="easy where factor · s_now < s_then …")
     bound: float = Field(default=0.8, gt=0, description="… and |s_now| is below this; so is what is no longer found")
     skip: int = Field(default=10, ge=0, description="first ranks of the new search that give no negative: likely false ones")
+    below: float | None = Field(
+        default=None, ge=0, description="new ones score below the lowest positive by this share of it; null: they need not"
+    )
     near_duplicate: float | None = Field(default=0.8, gt=0, le=1, description="as of select_negatives")
     then: str = Field(default="dense_scores", min_length=1, description="the old checkpoint's scores of candidate_ids")
     ids: str = Field(default="renewed_ids", min_length=1, description="what the new checkpoint found")
@@ -37,33 +40,62 @@ def _reads(p: RenewNegatives) -> Columns:
     return {"positive_ids": ids, "negative_ids": ids, "candidate_ids": ids, p.then: scores, p.ids: ids, p.scores: scores}
 
 
-@operator("map", version="1", reads=_reads, writes=WRITES, rows="same")
+@operator("map", version="2", reads=_reads, writes=WRITES, rows="same")
 def renew_negatives(table: pa.Table, p: RenewNegatives, *, texts: Texts, documents: Documents | None = None) -> pa.Table:
     """As many negatives a row as before; ``negative_scores`` are the new checkpoint's, null of one that it did not find.
 
-    ``dropped_ids`` went easy and were replaced by ``added_ids``; an easy one stays where nothing can take its place.
+    ``dropped_ids`` went easy and were replaced by ``added_ids``, each by one that scores higher now; an easy one stays where
+    nothing can take its place.
     """
     lists = {name: columns.flat(table[name]) for name in ("positive_ids", "negative_ids", "candidate_ids", p.ids)}
     rows = {name: parents(offsets) for name, (offsets, _) in lists.items()}
     numbers = dict(zip(lists, codes([ids_ for _, ids_ in lists.values()]), strict=True))
-    then = _looked_up(rows, numbers, "candidate_ids", aligned(table, p.then, lists["candidate_ids"][0]))
+    then = _looked_up(rows, numbers, "negative_ids", "candidate_ids", aligned(table, p.then, lists["candidate_ids"][0]))
     value = aligned(table, p.scores, lists[p.ids][0])
-    now = _looked_up(rows, numbers, p.ids, value)
+    now = _looked_up(rows, numbers, "negative_ids", p.ids, value)
     easy = np.isnan(now) | ((p.factor * now < then) & (np.abs(now) < p.bound))
     free = _free(p, lists, rows, value, texts, documents)
-    wanted = np.bincount(rows["negative_ids"][easy], minlength=len(table))
-    chosen = picks.best(rows[p.ids], lists[p.ids][1], value, free, int(wanted.max(initial=0)) or 1)
-    place = np.arange(len(chosen)) - np.searchsorted(rows[p.ids][chosen], rows[p.ids][chosen])
-    chosen = chosen[place < wanted[rows[p.ids][chosen]]]
-    added = np.bincount(rows[p.ids][chosen], minlength=len(table))
-    dropped = _easiest(rows["negative_ids"], np.where(easy, np.nan_to_num(now, nan=-np.inf), np.inf), added)
+    if p.below is not None:
+        free &= value < _limits(len(table), rows, numbers, value, p)[rows[p.ids]]
+    old = rows["negative_ids"], np.nan_to_num(now, nan=-np.inf), easy
+    chosen, gone = _matched(old, (rows[p.ids], value, free), lists[p.ids][1])
+    dropped = np.isin(np.arange(len(now)), gone)
     return _written(table, p, lists, rows, (now, dropped), (value, chosen))
 
 
-def _looked_up(rows: dict[str, Array], numbers: dict[str, Array], where: str, value: Array) -> Array:
-    """The score of each negative in another list of its row, NaN where it is not there."""
+def _limits(count: int, rows: dict[str, Array], numbers: dict[str, Array], value: Array, p: RenewNegatives) -> Array:
+    """Below what a row's new ones must score; −∞ where the new search found not every positive."""
+    told = _looked_up(rows, numbers, "positive_ids", p.ids, value)
+    lowest = np.full(count, np.inf)
+    np.minimum.at(lowest, rows["positive_ids"], np.nan_to_num(told, nan=-np.inf))
+    known = np.isfinite(lowest)
+    lowest[~known] = -np.inf
+    lowest[known] -= np.abs(lowest[known]) * (p.below or 0)
+    return lowest
+
+
+def _matched(old: tuple[Array, Array, Array], new: tuple[Array, Array, Array], found: pa.Array) -> tuple[Array, Array]:
+    """(places of the new, places of the old): a row's best new one replaces its easiest, the next the next, while it is better.
+
+    Both sides are told as rows, scores, and which of them may go or come.
+    """
+    (rows, now, easy), (found_rows, value, free) = old, new
+    order = np.flatnonzero(easy)
+    order = order[np.lexsort((-order, now[order], rows[order]))]
+    sizes = np.bincount(rows[order], minlength=int(found_rows.max(initial=-1)) + 1)
+    chosen = picks.best(found_rows, found, value, free, max(int(sizes.max(initial=0)), 1))
+    place = np.arange(len(chosen)) - np.searchsorted(found_rows[chosen], found_rows[chosen])
+    enough = place < sizes[found_rows[chosen]]
+    chosen, place = chosen[enough], place[enough]
+    gone = order[np.searchsorted(rows[order], found_rows[chosen]) + place]
+    better = value[chosen] > now[gone]
+    return chosen[better], gone[better]
+
+
+def _looked_up(rows: dict[str, Array], numbers: dict[str, Array], name: str, where: str, value: Array) -> Array:
+    """The score of each id of the list ``name`` in another list of its row, NaN where it is not there."""
     width = max(int(n.max(initial=0)) for n in numbers.values()) + 1
-    have, asked = (rows[n] * width + numbers[n] for n in (where, "negative_ids"))
+    have, asked = (rows[n] * width + numbers[n] for n in (where, name))
     order = np.argsort(have, kind="stable")
     at = np.minimum(np.searchsorted(have[order], asked), max(len(have) - 1, 0))
     if not len(have):
@@ -89,15 +121,6 @@ def _free(
         left = np.flatnonzero(free)
         free[left[near(texts, rows[p.ids][left], found.take(pa.array(left)), own, positives, p.near_duplicate)]] = False
     return free
-
-
-def _easiest(rows: Array, value: Array, counts: Array) -> Array:
-    """A mask of the ``counts`` lowest of each row, the later of equals first."""
-    order = np.lexsort((-np.arange(len(rows)), value, rows))
-    place = np.arange(len(rows)) - np.searchsorted(rows[order], rows[order])
-    mask = np.zeros(len(rows), bool)
-    mask[order[place < counts[rows[order]]]] = True
-    return mask
 
 
 def _written(table: pa.Table, p: RenewNegatives, lists: dict[str, Any], rows: dict[str, Array], old: Any, new: Any) -> pa.Table:

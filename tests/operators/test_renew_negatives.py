@@ -1,5 +1,7 @@
 """What went easy under the new checkpoint is replaced by its best finds, and nothing else changes."""
 
+import math
+
 import numpy as np
 import pyarrow as pa
 from hypothesis import given, settings
@@ -20,8 +22,8 @@ def said(n):
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(ROW, max_size=4), st.integers(0, 2), st.booleans())
-def test_easy_negatives_give_way_to_the_hardest_that_may_be_negatives(rows, skip, home):
+@given(st.lists(ROW, max_size=4), st.integers(0, 2), st.booleans(), st.sampled_from([None, 0, 0.25]))
+def test_easy_negatives_give_way_to_harder_ones_that_may_be_negatives(rows, skip, home, below):
     rows = [(p, n, old, sorted(new, key=lambda x: -x[1])) for p, n, old, new in rows]
     table = pa.table({
         "positive_ids": pa.array([[KEYS[r[0]]] for r in rows], ids), "negative_ids": pa.array([[KEYS[n] for n in r[1]] for r in rows], ids),
@@ -29,18 +31,21 @@ def test_easy_negatives_give_way_to_the_hardest_that_may_be_negatives(rows, skip
         "renewed_ids": pa.array([[KEYS[n] for n, _ in r[3]] for r in rows], ids), "renewed_scores": pa.array([[s for _, s in r[3]] for r in rows], scores),
     })  # fmt: skip
     used = {"texts": TEXTS, **({"documents": DOCUMENTS} if home else {})}
-    out = apply(renew_negatives, table, RenewNegatives(skip=skip), **used).table.to_pylist()
+    out = apply(renew_negatives, table, RenewNegatives(skip=skip, below=below), **used).table.to_pylist()
     for row, (positive, negatives, old, new) in zip(out, rows, strict=True):
         then, now = dict(old), dict(new)
         easy = [n for n in negatives if n not in now or (n in then and 1.15 * now[n] < then[n] and abs(now[n]) < 0.8)]
         texts, free = {said(positive), *(said(n) for n in negatives), *(said(n) for n, _ in new[:skip])}, []
         for n, s in new[skip:]:
-            if said(n) not in texts and not (home and HOMES[n] & HOMES[positive]):
+            low = below is None or (positive in now and s < now[positive] - abs(now[positive]) * below)
+            if said(n) not in texts and low and not (home and HOMES[n] & HOMES[positive]):
                 free.append((n, s))
             texts.add(said(n))
-        best = sorted(free, key=lambda x: (-x[1], KEYS[x[0]]))[: len(easy)]
+        order = sorted(easy, key=lambda n: (now.get(n, -math.inf), -negatives.index(n)))
+        hardest = sorted(free, key=lambda x: (-x[1], KEYS[x[0]]))
+        best = [one for one, old_one in zip(hardest, order, strict=False) if one[1] > now.get(old_one, -math.inf)]
         assert set(row["added_ids"]) == {KEYS[n] for n, _ in best}
-        assert len(row["dropped_ids"]) == len(best) and set(row["dropped_ids"]) <= {KEYS[n] for n in easy}
+        assert set(row["dropped_ids"]) == {KEYS[n] for n in order[: len(best)]} and len(row["dropped_ids"]) == len(best)
         assert len(row["negative_ids"]) == len(negatives) == len(set(row["negative_ids"]))
         assert set(row["negative_ids"]) == {KEYS[n] for n in negatives} - set(row["dropped_ids"]) | set(row["added_ids"])
         by = {KEYS[n]: np.float32(s) for n, s in new}
