@@ -42,6 +42,17 @@ def in_row(rows: Array, number: Array, of_rows: Array, of_number: Array) -> Arra
     return np.isin(rows * width + number, of_rows * width + of_number)
 
 
+def looked_up(rows: Array, number: Array, of_rows: Array, of_number: Array, value: Array) -> Array:
+    """The value of each (row, number) among the others, which have ``value``: (M,) float64, NaN where it is not there."""
+    width = max(int(number.max(initial=0)), int(of_number.max(initial=0))) + 1
+    known, asked = of_rows * width + of_number, rows * width + number
+    order = np.argsort(known, kind="stable")
+    if not len(known):
+        return np.full(len(asked), np.nan)
+    at = np.minimum(np.searchsorted(known[order], asked), len(known) - 1)
+    return np.where(known[order][at] == asked, value[order][at], np.nan)
+
+
 def matches(wanted: Array, known: Array) -> tuple[Array, Array]:
     """Every pair of places that hold the same number, in ``wanted`` and in the sorted ``known``; by the first."""
     starts, ends = (np.searchsorted(known, wanted, side) for side in ("left", "right"))  # type: ignore[call-overload]

@@ -15,8 +15,8 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 
 from operators import columns
-from operators.content import Array, codes, floats, in_row, parents
-from operators.contract import Columns, ContractError, Example, InputError, Params, ids, operator, scores
+from operators.content import Array, aligned, codes, in_row, parents
+from operators.contract import Columns, Example, InputError, Params, ids, operator, scores
 
 SCORES = ("dense_scores", "bm25_scores", "teacher_scores")
 RETRIEVERS = ("dense_scores", "bm25_scores")
@@ -73,10 +73,7 @@ def standing(table: pa.Table, names: Sequence[str], lowest: Sequence[str]) -> tu
     known = in_row(rows, (code := codes([candidates, positives]))[0], parents(owners), code[1])
     out = np.empty((len(rows), len(names)))
     for k, name in enumerate(names):
-        ends, values = columns.flat(table[name])
-        if not np.array_equal(ends, offsets):
-            raise ContractError(f"{name} is not aligned to candidate_ids")
-        out[:, k] = _z(floats(values), rows, ~known, len(table), name in lowest)
+        out[:, k] = _z(aligned(table, name, offsets), rows, ~known, len(table), name in lowest)
     return offsets, out, known
 
 

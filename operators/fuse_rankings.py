@@ -12,8 +12,8 @@ from pydantic import Field, model_validator
 
 from operators import topk
 from operators.columns import content_ids, flat, id_pairs, lists, put
-from operators.content import parents
-from operators.contract import Columns, ContractError, Example, InputError, Params, ids, operator, score, scores
+from operators.content import aligned, parents
+from operators.contract import Columns, Example, InputError, Params, ids, operator, score, scores
 
 Array = np.ndarray[Any, Any]
 FUSED = "fused_scores"
@@ -69,10 +69,7 @@ def fuse_rankings(table: pa.Table, p: FuseRankings) -> pa.Table:
     found, rows, parts, seen = [], [], [], []
     for ranking in p.rankings:
         offsets, values = flat(table[ranking.ids])
-        told_at, told = flat(table[ranking.scores])
-        if not np.array_equal(offsets, told_at):
-            raise ContractError(f"fuse_rankings: {ranking.scores} is not aligned to {ranking.ids}")
-        number = told.to_numpy(zero_copy_only=False).astype(np.float32)
+        number = aligned(table, ranking.scores, offsets).astype(np.float32)
         found.append(values)
         rows.append(parents(offsets))
         parts.append(ranking.weight * (_reciprocal(offsets, p.k or 60) if p.method == "reciprocal" else _spread(offsets, number)))

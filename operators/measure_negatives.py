@@ -14,7 +14,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from operators import columns
-from operators.content import codes, floats, in_row, parents
+from operators.content import aligned, codes, in_row, looked_up, parents
 from operators.contract import ContractError, Example, Params, ids, operator, scores
 
 _FILE = "negatives.json"
@@ -45,13 +45,10 @@ class NegativesMeasure:
         false = _among(rows, negatives, table["hidden_ids"])
         candidate_at, candidates = columns.flat(table["candidate_ids"])
         number, of_number = codes([negatives, candidates])
-        width = int(max(number.max(initial=0), of_number.max(initial=0))) + 1
-        known = parents(candidate_at) * width + of_number
-        order = np.argsort(known, kind="stable")
-        at = np.minimum(np.searchsorted(known[order], rows * width + number), max(len(known) - 1, 0))
-        if len(rows) and (not len(known) or (known[order][at] != rows * width + number).any()):
+        in_place = parents(candidate_at)
+        if not in_row(rows, number, in_place, of_number).all():
             raise ContractError("measure_negatives: a negative is no candidate of its row")
-        dense = floats(columns.flat(table["dense_scores"])[1])[order][at]
+        dense = looked_up(rows, number, in_place, of_number, aligned(table, "dense_scores", candidate_at))
         use = kept[rows]
         self.queries += len(table)
         self.queries_kept += int(kept.sum())

@@ -12,7 +12,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from operators import columns, picks
-from operators.content import Array, aligned, best_of_each, codes, in_row, indexed, near, parents, text_codes
+from operators.content import Array, aligned, best_of_each, codes, in_row, indexed, looked_up, near, parents, text_codes
 from operators.contract import Columns, Example, Params, ids, operator, score, scores
 from operators.index_documents import Documents
 from operators.index_texts import Texts
@@ -50,9 +50,11 @@ def renew_negatives(table: pa.Table, p: RenewNegatives, *, texts: Texts, documen
     lists = {name: columns.flat(table[name]) for name in ("positive_ids", "negative_ids", "candidate_ids", p.ids)}
     rows = {name: parents(offsets) for name, (offsets, _) in lists.items()}
     numbers = dict(zip(lists, codes([ids_ for _, ids_ in lists.values()]), strict=True))
-    then = _looked_up(rows, numbers, "negative_ids", "candidate_ids", aligned(table, p.then, lists["candidate_ids"][0]))
+    old_scores = aligned(table, p.then, lists["candidate_ids"][0])
+    negatives = rows["negative_ids"], numbers["negative_ids"]
+    then = looked_up(*negatives, rows["candidate_ids"], numbers["candidate_ids"], old_scores)
     value = aligned(table, p.scores, lists[p.ids][0])
-    now = _looked_up(rows, numbers, "negative_ids", p.ids, value)
+    now = looked_up(*negatives, rows[p.ids], numbers[p.ids], value)
     easy = np.isnan(now) | ((p.factor * now < then) & (np.abs(now) < p.bound))
     free = _free(p, lists, rows, value, texts, documents)
     if p.below is not None:
@@ -65,7 +67,7 @@ def renew_negatives(table: pa.Table, p: RenewNegatives, *, texts: Texts, documen
 
 def _limits(count: int, rows: dict[str, Array], numbers: dict[str, Array], value: Array, p: RenewNegatives) -> Array:
     """Below what a row's new ones must score; −∞ where the new search found not every positive."""
-    told = _looked_up(rows, numbers, "positive_ids", p.ids, value)
+    told = looked_up(rows["positive_ids"], numbers["positive_ids"], rows[p.ids], numbers[p.ids], value)
     lowest = np.full(count, np.inf)
     np.minimum.at(lowest, rows["positive_ids"], np.nan_to_num(told, nan=-np.inf))
     known = np.isfinite(lowest)
@@ -90,18 +92,6 @@ def _matched(old: tuple[Array, Array, Array], new: tuple[Array, Array, Array], f
     gone = order[np.searchsorted(rows[order], found_rows[chosen]) + place]
     better = value[chosen] > now[gone]
     return chosen[better], gone[better]
-
-
-def _looked_up(rows: dict[str, Array], numbers: dict[str, Array], name: str, where: str, value: Array) -> Array:
-    """The score of each id of the list ``name`` in another list of its row, NaN where it is not there."""
-    width = max(int(n.max(initial=0)) for n in numbers.values()) + 1
-    have, asked = (rows[n] * width + numbers[n] for n in (where, name))
-    order = np.argsort(have, kind="stable")
-    at = np.minimum(np.searchsorted(have[order], asked), max(len(have) - 1, 0))
-    if not len(have):
-        return np.full(len(asked), np.nan)
-    found: Array = np.where(have[order][at] == asked, value[order][at], np.nan)
-    return found
 
 
 def _free(

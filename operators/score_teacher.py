@@ -9,8 +9,8 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 
 from operators import columns
-from operators.content import floats, indexed
-from operators.contract import Columns, ContractError, Example, Needs, Outcome, Params, ids, operator, reject, scores, text
+from operators.content import aligned, indexed
+from operators.contract import Columns, Example, Needs, Outcome, Params, ids, operator, reject, scores, text
 from operators.engines.teacher import Teacher
 from operators.index_texts import Texts
 
@@ -94,10 +94,7 @@ def _asked(table: pa.Table, p: ScoreTeacher) -> list[list[bool]]:
     offsets, _ = columns.flat(table[p.ids])
     mask = np.arange(offsets[-1]) - np.repeat(offsets[:-1], np.diff(offsets)) < (p.max_candidates or np.inf)
     if p.band:
-        ends, values = columns.flat(table[p.band.scores])
-        if not np.array_equal(ends, offsets):
-            raise ContractError(f"score_teacher: {p.band.scores} is not aligned to {p.ids}")
-        value = floats(values).astype(np.float32)
+        value = aligned(table, p.band.scores, offsets).astype(np.float32)
         mask &= ~np.isnan(value)
         if p.band.low is not None:
             mask &= value >= np.float32(p.band.low)

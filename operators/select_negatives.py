@@ -13,10 +13,9 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 
 from operators import columns, picks
-from operators.content import Array, aligned, best_of_each, codes, floats, in_row, indexed, near, parents, text_codes
+from operators.content import Array, aligned, best_of_each, codes, in_row, indexed, near, parents, text_codes
 from operators.contract import (
     Columns,
-    ContractError,
     Example,
     Outcome,
     Params,
@@ -190,10 +189,8 @@ def _out(out: Array, rule: int, hit: Array) -> None:
 def _limits(table: pa.Table, p: SelectNegatives, rows: Array, value: Array) -> Array:
     """The bound of each query under its LOWEST positive; NaN where no positive has a score."""
     if p.score == "teacher_scores":
-        offsets, scored = columns.flat(table["positive_scores"])
-        if not np.array_equal(offsets, columns.flat(table["positive_ids"])[0]):
-            raise ContractError("select_negatives: positive_scores is not aligned to positive_ids")
-        rows, value = parents(offsets), floats(scored)
+        offsets, _ = columns.flat(table["positive_ids"])
+        rows, value = parents(offsets), aligned(table, "positive_scores", offsets)
     lowest = np.full(len(table), np.inf)
     known = ~np.isnan(value)
     np.minimum.at(lowest, rows[known], value[known])
