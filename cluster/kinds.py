@@ -192,13 +192,17 @@ def do_fold(job: Job) -> dict[str, Any]:
             fold.add(table, turn)
             rows += len(table)
     folder = Path(tempfile.mkdtemp(prefix="pithead-"))
+    measured: dict[str, Any] = {}
     try:
-        fold.finish().save(folder)
+        made = fold.finish()
+        made.save(folder)
+        if job.op.measure:
+            measured = {"measured": dict(job.op.measure(made, job.params))}
         home = job.file("artifact", "")
         files = job.store.save_folder(folder, home)
     finally:
         shutil.rmtree(folder)
-    return {"file": home, "files": files, "rows": 0, "rows_in": rows, "rejected": {}, "sha256": ""}
+    return {"file": home, "files": files, "rows": 0, "rows_in": rows, "rejected": {}, "sha256": "", **measured}
 
 
 def do_cross(job: Job) -> dict[str, Any]:
