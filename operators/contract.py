@@ -121,7 +121,7 @@ class Operator:
     optional: frozenset[str] = frozenset()  # of `uses`: those that a step may leave out
     merge: Callable[..., pa.Table] | None = None  # cross: partials → partial, associative
     prepare: Callable[..., Any] | None = None  # cross: the right side made ready once for many blocks of the left
-    measure: Callable[[Any, Any], Mapping[str, int]] | None = None  # of each part written, or the artifact: counts for the manifest
+    measure: Callable[[Any, Any], Mapping[str, int]] | None = None  # of each part, or the artifact: counts for the manifest
     floor: Callable[[Mapping[str, int], Any], str | None] | None = None  # of their sums: why the step fails
     items: Callable[[Any], Sequence[Item]] | None = None  # source: what there is to read
     passes: int = 1  # build

@@ -77,21 +77,21 @@ def named(evaluation: Evaluation, found: pa.Array) -> tuple[Array, pa.Table]:
     """`Evaluation.names` of ids that it must know; raises `InputError` where it does not."""
     offsets, names = evaluation.names(found)
     if (np.diff(offsets) == 0).any():
-        raise InputError("drop_contaminated: a candidate is no text of the evaluation; search the rows that index_evaluation was given")
+        raise InputError("a candidate is no text of the evaluation; search the rows that index_evaluation was given")
     return offsets, names
 
 
 @operator("map", version="1", reads=reads, rows="fewer")
 def drop_contaminated(table: pa.Table, p: DropContaminated, *, evaluation: Evaluation) -> Outcome:
-    """Rows that no tier finds; the others are rejects by the first that does: the benchmark of its best hit, and the row there."""
+    """Rows that no tier finds; the others are rejects by the first that does: its best hit's benchmark, and the row there."""
     reasons: dict[int, tuple[str, str]] = {}
     for tier, found in hits(table, p).items():
         offsets, names = named(evaluation, found.ids)
         first = names.take(pa.array(offsets[:-1])).to_pylist()  # a text of several benchmarks: the first by name
         best = best_of_each(found.rows, np.zeros(len(found.rows), np.int64), found.scores)
         for i in np.flatnonzero(best).tolist():
-            said = first[i]
-            reasons.setdefault(int(found.rows[i]), (f"in {said['source']}: {tier}", f"{said['source_id']} ({found.scores[i]:.4g})"))
+            source, own = first[i]["source"], first[i]["source_id"]
+            reasons.setdefault(int(found.rows[i]), (f"in {source}: {tier}", f"{own} ({found.scores[i]:.4g})"))
     kept = np.ones(len(table), bool)
     kept[list(reasons)] = False
     return outcome_of(table, table.filter(pa.array(kept)), reasons)

@@ -51,7 +51,7 @@ def match_evaluation(table: pa.Table, p: MatchEvaluation, *, evaluation: Evaluat
 def _lacks_texts(p: MatchEvaluation, there: bool) -> list[str]:
     if there == bool(p.ids):
         return []
-    return ["ids are looked up in texts: add using: {texts: STEP}" if p.ids else "texts do nothing without ids: name their columns"]
+    return ["ids are looked up in texts: add using: {texts: STEP}" if p.ids else "texts do nothing without ids: name columns"]
 
 
 def _texts_of(table: pa.Table, p: MatchEvaluation, texts: Texts | None) -> list[tuple[Array, pa.ChunkedArray]]:

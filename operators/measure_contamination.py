@@ -1,4 +1,4 @@
-"""Measure how much of each benchmark stands in the rows, by tier: a set's card states it, a "zero-shot" claim rests on it (C27)."""
+"""Measure how much of each benchmark stands in the rows, by tier: the card states it, a "zero-shot" claim rests on it (C27)."""
 
 import json
 from collections.abc import Mapping
