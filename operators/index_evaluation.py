@@ -195,7 +195,7 @@ class EvaluationFold:
                     numbers.write(number.astype("<u8").tobytes())
                     rows.write(row.astype("<i4").tobytes())
         if not (folder / "wholes.bin").stat().st_size:
-            raise InputError("index_evaluation: the evaluation set holds no text with a word; give another path, or its columns")
+            raise InputError("the evaluation set holds no text with a word; give another path, or its columns")
         (folder / "totals.bin").write_bytes(totals.astype("<i4").tobytes())
         said = {"benchmarks": benchmarks, "lengths": sorted(self._lengths)}
         (folder / _META).write_text(json.dumps(said, sort_keys=True, ensure_ascii=False), encoding="utf-8")

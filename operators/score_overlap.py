@@ -54,7 +54,7 @@ def _reads(p: ScoreOverlap) -> Columns:
 def score_overlap(table: pa.Table, p: ScoreOverlap, *, texts: Texts, statistics: Bm25Statistics | None = None) -> pa.Table:
     """Add the candidates, each once, in the order of their ids, with their scores in 0..1 beside them."""
     if fault := _lacks(p, statistics is not None):
-        raise InputError(f"score_overlap: {fault[0]}")
+        raise InputError(fault[0])
     row, found = _together(table, p.candidates)
     ends = np.searchsorted(row, np.arange(len(table) + 1))
     wide = columns.put(table, "overlap_ids", columns.lists(ends, found))
@@ -98,6 +98,8 @@ def _bm25(said: list[str], known: list[str], row: Array, statistics: Bm25Statist
     """
     from scipy import sparse
 
+    if not statistics.length:  # of texts without a term; BM25 divides by their mean length
+        return np.zeros(len(known))
     every = list(dict.fromkeys([*said, *known]))
     place = {one: i for i, one in enumerate(every)}
     weight, vocabulary = score_matrix(every, statistics)

@@ -75,6 +75,13 @@ def test_bm25s_share_is_a_searchs_score_by_the_texts_own(queries):
         assert apply(score_overlap, table.slice(i, 1), p, texts=texts, statistics=statistics).table["bm25_shares"].to_pylist() == found["bm25_shares"].to_pylist()[i : i + 1]
 
 
+def test_statistics_of_no_term_share_nothing():
+    keys, texts = indexed(["the"])
+    table = pa.table({"query": pa.array(["the rain"], text), "bm25_ids": pa.array([keys], ids)})
+    found = apply(score_overlap, table, ScoreOverlap(measures=("bm25",)), texts=texts, statistics=statistics_of(["the"])).table
+    assert found["bm25_shares"].to_pylist() == [[0.0]]
+
+
 def test_statistics_and_their_measure_go_together():
     check = score_overlap.check
     assert "lacks using" in check(ScoreOverlap(measures=("bm25",)), {ARTIFACTS: {"texts"}})[0]
