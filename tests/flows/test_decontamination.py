@@ -15,12 +15,11 @@ from tests.flows.test_run import go, table
 FLOW = """
 flow: clean
 steps:
-  nq:       {op: read_queries, with: {path: nq}}
+  nq:       {op: read_evaluation, with: {path: nq, take: [queries]}, max_rejected: 0.5}
   notes:    {op: read_corpus, with: {path: notes/*.txt, source: notes}}
   whole:    {op: split_passages, from: notes, with: {max_words: null, min_words: 1}}
-  asked:    {op: fill_texts, from: nq, with: {texts: {passage: "{query}", title: ""}, identify: {passage_id: [title, passage]}}}
-  tests:    {op: drop_duplicates, from: [asked, whole], keep: [passage_id, title, passage, source, source_id], with: {key: passage_id}}
-  index:    {op: index_evaluation, from: [asked, whole], with: {words: 6, least_words: 6}}
+  tests:    {op: drop_duplicates, from: [nq, whole], keep: [passage_id, title, passage, source, source_id], with: {key: passage_id}}
+  index:    {op: index_evaluation, from: [nq, whole], with: {words: 6, least_words: 6}}
   texts:    {op: index_texts, from: tests}
   terms:    {op: fit_bm25, from: tests}
   vectors:  {op: embed, from: tests, using: {encoder: static}, with: {column: passage}}
@@ -56,7 +55,9 @@ PAIRS = {
 
 
 def project(home: Path, nq: dict[str, str], note: str = NOTE) -> Path:
-    (home / "nq").mkdir(parents=True)
+    (home / "nq" / "qrels").mkdir(parents=True)
+    (home / "nq" / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(f"{i}\td\t1\n" for i in nq))
+    nq = {**nq, "n0": "why does iron rust"} if nq else nq  # of another split: no evaluation query
     (home / "notes").mkdir()
     (home / "flow.yaml").write_text(FLOW)
     (home / "nq" / "corpus.jsonl").write_text(json.dumps({"_id": "d", "text": "unused"}) + "\n")
@@ -110,7 +111,7 @@ def test_another_threshold_searches_and_scores_nothing_again(tmp_path):
 def test_an_evaluation_set_without_a_word_is_one_sentence(tmp_path):
     path = project(tmp_path / "p", {"n1": "?!"}, note="…")
     with pytest.raises(InputError, match="index: the evaluation set holds no text with a word"):
-        go(path, Store(str(tmp_path / "s")), changes=["steps.index.from=asked"])
+        go(path, Store(str(tmp_path / "s")), changes=["steps.index.from=nq"])
 
 
 def test_an_empty_file_of_an_evaluation_set_is_one_sentence(tmp_path):
