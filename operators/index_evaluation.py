@@ -107,7 +107,7 @@ class Evaluation:
 
     def _find(self, said: Hashed) -> Found:
         told, at = matches(said.whole, self._wholes)
-        equal = np.unique(told[said.sizes[told] > 0] * len(self) + self._wholes_rows[at[said.sizes[told] > 0]])
+        equal = np.unique(told * len(self) + self._wholes_rows[at])
         key, counts = self._shared(said)
         every = np.union1d(key, equal)
         shares = np.zeros(len(every))

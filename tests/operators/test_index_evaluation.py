@@ -41,6 +41,19 @@ def test_it_finds_what_sets_of_words_find(rows, asked, words, least):
 
 
 @settings(max_examples=50, deadline=None)
+@given(ROWS, st.integers(0, 6), WORDS)
+def test_where_an_evaluation_was_cut_changes_nothing_that_it_finds(rows, cut, asked):
+    p = IndexEvaluation(words=3, least_words=1)
+    folds = [index_evaluation(p) for _ in range(2)]
+    for fold, part in zip(folds, (rows[:cut], rows[cut:]), strict=True):
+        fold.add(table_of(part), 0)
+    folds[0].merge(folds[1])
+    texts = pa.array([asked], text)
+    one, other = folds[0].finish().find(texts), indexed(rows, p).find(texts)
+    assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+@settings(max_examples=50, deadline=None)
 @given(ROWS)
 def test_a_text_names_every_benchmark_and_row_that_has_it(rows):
     made, table = indexed(rows), table_of(rows)
