@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from operators import columns, index_evaluation, topk
 from operators.content import Array, indexed, parents
-from operators.contract import ARTIFACTS, Columns, Example, InputError, Params, ids, operator, scores, text
+from operators.contract import ARTIFACTS, Columns, Example, InputError, Needs, Params, ids, operator, scores, text
 from operators.index_evaluation import Evaluation, IndexEvaluation
 from operators.index_texts import Texts
 
@@ -33,7 +33,8 @@ def _reads(p: MatchEvaluation) -> Columns:
 
 
 @operator(
-    "map", version="1", reads=_reads, rows="same", writes={"exact_ids": ids, "ngram_ids": ids, "ngram_scores": scores},
+    "map", version="1", reads=_reads, rows="same", needs=Needs(batch_rows=2048),  # boilerplate pairs a row with thousands
+    writes={"exact_ids": ids, "ngram_ids": ids, "ngram_scores": scores},
     check=lambda p, using: _lacks_texts(p, "texts" in using[ARTIFACTS]) if ARTIFACTS in using else [],
 )  # fmt: skip
 def match_evaluation(table: pa.Table, p: MatchEvaluation, *, evaluation: Evaluation, texts: Texts | None = None) -> pa.Table:
