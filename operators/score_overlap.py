@@ -5,6 +5,7 @@ Both cost a pair, so they verify what a search among evaluation texts proposed (
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -48,7 +49,7 @@ def _reads(p: ScoreOverlap) -> Columns:
 
 
 @operator(
-    "map", version="1", reads=_reads, rows="same", needs=Needs(batch_rows=2048), check=_check,
+    "map", version="1", reads=_reads, rows="same", needs=Needs(batch_rows=512), check=_check,
     writes=lambda p: {"overlap_ids": ids, **{_COLUMN[m]: scores for m in p.measures}},
 )  # fmt: skip
 def score_overlap(table: pa.Table, p: ScoreOverlap, *, texts: Texts, statistics: Bm25Statistics | None = None) -> pa.Table:
@@ -81,13 +82,14 @@ def _together(table: pa.Table, names: Sequence[str]) -> tuple[Array, pa.Array]:
 def _rouge(said: list[str], known: list[str], ends: list[int]) -> Array:
     from rapidfuzz.distance import LCSseq
 
-    words = {one: folded(one) for one in dict.fromkeys(known)}
+    words = lru_cache(maxsize=1024)(folded)  # rows share candidates; of documents, all would be a gigabyte
     values = np.zeros(len(known))
     for one, (start, end) in zip(said, pairwise(ends), strict=True):
         mine = folded(one) if end > start else []
         for i in range(start, end):
-            both = len(mine) + len(words[known[i]])
-            values[i] = 2 * LCSseq.similarity(mine, words[known[i]]) / both if both else 0.0
+            theirs = words(known[i])
+            both = len(mine) + len(theirs)
+            values[i] = 2 * LCSseq.similarity(mine, theirs) / both if both else 0.0
     return values
 
 
