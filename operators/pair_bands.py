@@ -40,43 +40,52 @@ def pair_bands(table: pa.Table, p: PairBands) -> Outcome:
     A pair stems from one of its two rows. The first row of a bucket, whose pairs stem from the others, is a reject, and so is
     a row that is alone or has an id that the bucket has already.
     """
-    rows, bucket, order = _sorted(table, p.key)
-    ids = columns.id_pairs(table[p.key])[rows]
+    rows, bucket, order, again = _sorted(table, p.key)
+    size = np.bincount(bucket)[bucket]
     heads = np.flatnonzero(np.diff(bucket, prepend=-1))
-    first, size = np.repeat(heads, np.diff(np.append(heads, len(rows)))), np.bincount(bucket)[bucket]
+    first = np.repeat(heads, size[heads])
     late, early = _pairs(bucket, first, size, order >> np.uint64(32), p.neighbours)
+    raw = columns.id_matrix(table[p.key])[rows]
+    ids = columns.id_pairs(table[p.key])[rows]
     turned = _above(ids[early], ids[late])
     a, b = np.where(turned, late, early), np.where(turned, early, late)
-    raw = columns.id_matrix(table[p.key])[rows]
     kept = pa.table({
         "pair_id": _packed(_pair_ids(ids[a], ids[b])), "id_a": _packed(raw[a]), "id_b": _packed(raw[b]),
         ROW: pa.array(table[ROW].to_numpy()[rows[late]], pa.int32()),
     })  # fmt: skip
-    again = np.setdiff1d(np.arange(len(table)), rows)
-    alone, told = rows[heads][size[heads] == 1], rows[heads][size[heads] > 1]
+    mask = np.ones(len(table), bool)
+    mask[rows] = mask[again] = False
+    told = rows[heads]
+    alone = size[heads] == 1
     reasons = (
-        (again, "its id is in the bucket already"), (alone, "alone in its bucket"), (told, "in the pairs of its bucket's others"),
+        (np.append(np.flatnonzero(mask), told[alone]), "alone in its bucket"), (again, "its id is in the bucket already"),
+        (told[~alone], "in the pairs of its bucket's others"),
     )  # fmt: skip
-    reason = pa.array([said for some, said in reasons for _ in range(len(some))], text)
+    reason = pa.chunked_array([pa.repeat(pa.scalar(said, text), len(some)) for some, said in reasons])
     where = pa.array(table[ROW].to_numpy()[np.concatenate([some for some, _ in reasons])], pa.int32())
-    return Outcome(kept, pa.table([where, reason, pa.array([""] * len(where), text)], schema=REJECTS))
+    return Outcome(kept, pa.table([where, reason, pa.repeat(pa.scalar("", text), len(where))], schema=REJECTS))
 
 
-def _sorted(table: pa.Table, key: str) -> tuple[Array, Array, Array]:
-    """Rows of distinct (band, id): by band, the longest first, then by order, length and id; their bucket and order."""
-    band, ids = columns.id_pairs(table["band"]), columns.id_pairs(table[key])
-    length, order = -table["length"].to_numpy().astype(np.int64), table["order"].to_numpy()
-    by_id = np.lexsort((table[ROW].to_numpy(), ids["lo"], ids["hi"], band["lo"], band["hi"]))
-    fresh = np.ones(len(by_id), bool)
-    fresh[1:] = (band[by_id][1:] != band[by_id][:-1]) | (ids[by_id][1:] != ids[by_id][:-1])
-    rows = by_id[fresh]
-    band, length, order = band[rows], length[rows], order[rows]
-    bucket = np.cumsum(np.append(False, band[1:] != band[:-1])) if len(rows) else np.zeros(0, np.int64)
-    longest = np.ones(len(rows), np.int64)
-    by_length = np.lexsort((np.arange(len(rows)), length, bucket))
-    longest[by_length[np.flatnonzero(np.diff(bucket, prepend=-1))]] = 0
-    whole = np.lexsort((np.arange(len(rows)), length, order, longest, bucket))
-    return rows[whole], bucket[whole].astype(np.int64), order[whole]
+def _sorted(table: pa.Table, key: str) -> tuple[Array, Array, Array, Array]:
+    """The rows of the buckets of several: by band, the longest first, then by order, length and id; their bucket and order.
+
+    And those whose id the bucket has already, which are not among them. The table is sorted by band; most rows are alone.
+    """
+    band = columns.id_pairs(table["band"])
+    fresh = np.append(True, band[1:] != band[:-1])[: len(band)]
+    number = np.cumsum(fresh) - 1
+    rows = np.flatnonzero(np.bincount(number)[number] > 1)
+    ids, place = columns.id_pairs(table[key])[rows], table[ROW].to_numpy()[rows]
+    by_id = np.lexsort((place, ids["lo"], ids["hi"], number[rows]))
+    rows, ids = rows[by_id], ids[by_id]
+    again = np.append(False, (ids[1:] == ids[:-1]) & (np.diff(number[rows]) == 0))[: len(rows)]
+    doubled, rows = rows[again], rows[~again]
+    bucket, order = number[rows], table["order"].to_numpy()[rows]
+    length, at = -table["length"].to_numpy()[rows].astype(np.int64), np.arange(len(rows))
+    others = np.ones(len(rows), bool)
+    others[np.lexsort((at, length, bucket))[np.flatnonzero(np.diff(bucket, prepend=-1))]] = False
+    whole = np.lexsort((at, length, order, others, bucket))
+    return rows[whole], np.unique(bucket[whole], return_inverse=True)[1], order[whole], doubled
 
 
 def _pairs(bucket: Array, first: Array, size: Array, run: Array, neighbours: int) -> tuple[Array, Array]:
