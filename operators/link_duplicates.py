@@ -28,18 +28,13 @@ def link_duplicates(table: pa.Table, p: LinkDuplicates, *, texts: Texts) -> Outc
     both = pa.concat_arrays([pa.array([], row_id), *table["id_a"].chunks, *table["id_b"].chunks])
     known = texts.has(both)
     known = known[:count] & known[count:]
-    ids, place = _numbered(both)
+    coded = both.filter(pa.array(np.tile(known, 2))).dictionary_encode()  # every text once
+    one, other = np.split(coded.indices.to_numpy().astype(np.int64), 2)
     found = np.zeros(count, np.float32)
-    found[known] = likeness(texts, ids, place[:count][known], place[count:][known], p)
+    found[known] = likeness(texts, coded.dictionary, one, other, p)
     low = found < np.float32(p.threshold)
     reasons = ["below the threshold" if one else "no text has this id" for one in known]
     return reject(columns.put(table, "jaccard", pa.array(found, score)), low, reasons, [f"{one:.3f}" for one in found])
-
-
-def _numbered(ids: pa.Array) -> tuple[pa.Array, np.ndarray[tuple[int], np.dtype[np.int64]]]:
-    """Every id once, and which of them each is."""
-    coded = ids.dictionary_encode()
-    return coded.dictionary, coded.indices.to_numpy().astype(np.int64)
 
 
 def example() -> Example:

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from operators import columns
 from operators.content import codes, parents
-from operators.contract import Columns, Example, Params, ids, operator, row_id, scores
+from operators.contract import Columns, ContractError, Example, Params, ids, operator, row_id, scores
 from operators.drop_near_duplicates import example as drop_example
 from operators.fit_classes import DuplicateClasses
 
@@ -48,7 +48,7 @@ def remap_duplicates(table: pa.Table, p: RemapDuplicates, *, classes: DuplicateC
         for column in (name, *p.aligned.get(name, ())):
             beside, told = columns.flat(table[column])
             if not np.array_equal(beside, offsets):
-                raise ValueError(f"{column} is not aligned to {name}")
+                raise ContractError(f"{column} is not aligned to {name}")
             chosen = (found if column == name else told).filter(pa.array(kept))
             table = columns.put(table, column, columns.lists(ends, chosen))
     return table
