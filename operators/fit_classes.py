@@ -16,7 +16,7 @@ with it: over those that are left, its class falls apart where it alone held it 
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import pyarrow as pa
@@ -30,13 +30,14 @@ from operators.shingles import Shingles, likeness
 
 Array = np.ndarray[Any, Any]
 _FILES = {"hi.bin": ("<u8", 0), "lo.bin": ("<u8", 0), "representatives.bin": ("u1", 16)}
-_EDGES = pa.schema([("id_a", row_id), ("id_b", row_id), ("jaccard", score)])
+_EDGES = pa.schema([("id_a", row_id), ("id_b", row_id), ("score", score)])
 
 
 class FitClasses(Shingles):
     """How near a text must be to its representative."""
 
-    threshold: float = Field(default=0.8, gt=0, le=1, description="least Jaccard of a text and its representative")
+    threshold: float = Field(default=0.8, gt=0, le=1, description="least score of a text and its representative")
+    score: Literal["jaccard", "cosine"] = "jaccard"  # cosine: of `link_similar`; without an edge none are alike
 
 
 class DuplicateClasses:
@@ -88,7 +89,7 @@ class ClassesFold:
 
     def add(self, table: pa.Table, turn: int) -> None:
         """Take in edges; one met twice counts once."""
-        self._parts.append(table.select(_EDGES.names))
+        self._parts.append(table.select(["id_a", "id_b", self._p.score]).rename_columns(_EDGES.names))
 
     def merge(self, later: "ClassesFold") -> None:
         """Take in the fold of later edges."""
@@ -104,9 +105,13 @@ class ClassesFold:
         if not self._texts.has(ids).all():
             raise InputError("fit_classes: texts: an edge names an id that the index lacks; index the texts that were signed")
         one, other = np.split(number, 2)
-        graph = Graph(one, other, edges["jaccard"].to_numpy(), self._texts.lengths(ids))
-        owner = graph.classes(self._p.threshold, lambda one, other: likeness(self._texts, ids, one, other, self._p))
-        return _written(ids, owner)
+        graph = Graph(one, other, edges["score"].to_numpy(), self._texts.lengths(ids))
+
+        def told(one: Array, other: Array) -> Array:
+            by_words = self._p.score == "jaccard"
+            return likeness(self._texts, ids, one, other, self._p) if by_words else np.zeros(len(one), np.float32)
+
+        return _written(ids, graph.classes(self._p.threshold, told))
 
 
 class Graph:
@@ -190,7 +195,7 @@ def _mapped(folder: Path, name: str) -> Array:
     return raw.reshape(-1, width) if width else raw
 
 
-@operator("build", version="1", reads={"id_a": row_id, "id_b": row_id, "jaccard": score})
+@operator("build", version="1", reads=lambda p: {"id_a": row_id, "id_b": row_id, p.score: score})
 def fit_classes(p: FitClasses, *, texts: Texts) -> ClassesFold:
     """Fit the classes of near-duplicates."""
     return ClassesFold(p, texts)
@@ -203,5 +208,5 @@ def example() -> Example:
     ids, texts = indexed(said)
     ends = [sorted((ids[a], ids[b])) for a, b in ((0, 1), (1, 2), (2, 3), (4, 5))]
     made = [pa.array([one[0] for one in ends], row_id), pa.array([one[1] for one in ends], row_id)]
-    table = pa.table([*made, pa.array([11 / 13, 11 / 13, 11 / 13, 1.0], score)], schema=_EDGES)
+    table = pa.table([*made, pa.array([11 / 13, 11 / 13, 11 / 13, 1.0], score)], names=["id_a", "id_b", "jaccard"])
     return Example(table, FitClasses(), {"texts": texts})

@@ -19,7 +19,7 @@ class KeyEnds(Params):
 
     column: str = Field(default="passage", description="the texts")
     min_chars: int = Field(default=10, ge=1, description="characters of a key; shorter texts are rejects, as in CADET")
-    digits: bool = Field(default=False, description="digits count; CADET drops them: texts that differ in numbers alone are one")
+    digits: bool = Field(default=False, description="digits count; to CADET, texts that differ in digits alone are one")
 
 
 def _writes(p: KeyEnds) -> Columns:

@@ -117,3 +117,52 @@ def test_a_vanished_text_that_held_two_together_splits_their_class(tmp_path):
     go(path, store)
     assert len(table(path, store, "kept")) == 2
 
+
+MORE = """
+  vectors: {op: embed, from: unique, keep: [passage_id], using: {encoder: static}, with: {column: passage}}
+  cells:   {op: fit_clusters, from: vectors, with: {key: passage_id, clusters: 2}}
+  placed:  {op: assign_clusters, from: vectors, using: {centroids: cells}}
+  alike:   {op: link_similar, from: placed, using: {texts: texts}, with: {threshold: 0.9}, max_rejected: 1}
+  heaps:   {op: fit_classes, from: alike, using: {texts: texts}, with: {score: cosine, threshold: 0.9}}
+  meant:   {op: drop_near_duplicates, from: unique, using: {classes: heaps}, max_rejected: 1}
+  keyed:   {op: key_ends, from: unique, max_rejected: 1}
+  begun:   {op: drop_contained, from: keyed, max_rejected: 1}
+  ended:   {op: drop_contained, from: begun, with: {end: end}, max_rejected: 1}
+"""
+SAID = ["how to cut hair at home", "how to cut your hair at home", "iron rusts in the rain", "owls hunt mice at night", "mice at night"]
+
+
+@pytest.mark.parametrize("buckets", [1, 5])
+def test_semantic_and_substring_duplicates_go_by_their_own_steps(tmp_path, buckets):
+    path, store = write(tmp_path / "p", SAID), Store(str(tmp_path / "s"))
+    path.write_text(FLOW + MORE)
+    funnel = {f["step"]: f for f in go(path, store, buckets=buckets).funnel}
+    assert "how to cut your hair at home" in table(path, store, "meant")["passage"].to_pylist()
+    assert "how to cut hair at home" not in table(path, store, "meant")["passage"].to_pylist()
+    assert funnel["begun"]["rejected"] == {}
+    assert funnel["ended"]["rejected"] == {"contained in another text": 1}
+    assert sorted(table(path, store, "ended")["passage"].to_pylist()) == sorted(SAID[:4])
+
+
+REMAPPED = """
+  asked:   {op: read_queries, with: {path: queries.jsonl}}
+  ids:     {op: index_ids, from: unique}
+  queries: {op: index_ids, from: asked, with: {id: query_id, carry: [query, instruction]}}
+  qrels:   {op: read_qrels, with: {path: qrels.tsv}}
+  judged:  {op: resolve_qrels, from: qrels, using: {passages: ids, queries: queries}}
+  mended:  {op: remap_duplicates, from: judged, using: {classes: classes}}
+  pairs2:  {op: group_positives, from: mended, max_rejected: 1}
+"""
+
+
+def test_qrels_survive_the_removal(tmp_path):
+    path, store = write(tmp_path / "p", corpus()), Store(str(tmp_path / "s"))
+    path.write_text(FLOW + REMAPPED)
+    (tmp_path / "p" / "queries.jsonl").write_text(json.dumps({"_id": "q", "text": "which edition?"}) + "\n")
+    lines = ["query-id\tcorpus-id\tscore", *(f"q\t{i}\t1" for i in (0, 12, 13, 14, 24, 7))]  # five of one class, one alone
+    (tmp_path / "p" / "qrels.tsv").write_text("\n".join(lines) + "\n")
+    go(path, store)
+    kept = set(table(path, store, "kept")["passage_id"].to_pylist())
+    (row,) = table(path, store, "pairs2").to_pylist()
+    assert len(row["positive_ids"]) == 2
+    assert set(row["positive_ids"]) < kept
