@@ -93,7 +93,6 @@ def _pairs(bucket: Array, first: Array, size: Array, run: Array, neighbours: int
     place = np.arange(len(bucket))
     reach = np.where(size > 2 * neighbours + 1, neighbours, size - 1)  # places back that a text is paired over
     fresh = (np.diff(bucket, prepend=-1) != 0) | (np.diff(run.astype(np.int64), prepend=-1) != 0)
-    fresh |= place == first + 1  # the longest stands first, out of its order
     runs = np.maximum.accumulate(np.where(fresh, place, 0)) if len(place) else place
     late, early = [], []
     for back in range(1, int(reach.max(initial=0)) + 1):

@@ -65,6 +65,7 @@ def test_one_of_each_class_stays_and_each_reject_is_nearly_the_text_that_it_name
     assert funnel["kept"]["rejected"] == {"near-duplicate": 13}
     said = {r["passage_id"]: r["passage"] for r in table(path, store, "unique").to_pylist()}
     kept = set(table(path, store, "kept")["passage_id"].to_pylist())
+    assert {*table(path, store, "bands").column_names} == {"band", "passage_id", "length", "order", "_key", "_ord"}
     told = table(path, store, "told").to_pylist()
     assert {r["class_id"] for r in told} == kept
     for row in told:

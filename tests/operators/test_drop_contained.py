@@ -39,6 +39,12 @@ def test_rejects_name_the_text_that_holds_them_and_the_last_of_equals_stays():
     assert outcome.rejects["value"].to_pylist() == [(2).to_bytes(16, "big").hex(), (1).to_bytes(16, "big").hex()]
 
 
+@pytest.mark.parametrize(("window", "stays"), [(4, True), (5, False)])
+def test_a_text_is_looked_for_as_far_as_the_window_goes(window, stays):
+    outcome = run(["abc", "abd", "abe", "abf", "abz abc"], DropContained(window=window))
+    assert ("abc" in outcome.table["passage"].to_pylist()) == stays
+
+
 @pytest.mark.parametrize(
     ("said", "digits", "wanted"),
     [("Ünï-Code ﬁne\t№ 5!", False, "unicode fine no"), ("Ünï-Code ﬁne\t№ 5½", True, "unicode fine no 512"), ("語 と ガラス", False, "語 と カラス")],

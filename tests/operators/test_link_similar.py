@@ -46,6 +46,11 @@ def test_each_text_is_its_first_representatives_or_one_itself(told, threshold, b
     assert {tuple(sorted((a, b))) for a, b in zip(IDS, own, strict=False) if a != b} == set(wanted)
 
 
+@pytest.mark.parametrize(("cosine", "edges"), [(0.94995, 0), (0.95005, 1)])
+def test_the_product_that_proposes_does_not_decide(cosine, edges):
+    assert len(run(np.array([0, np.arccos(cosine)]), [0, 0], LinkSimilar(threshold=0.95))[0].table) == edges
+
+
 def test_an_id_twice_in_a_cluster_is_a_reject():
     rows = pa.array([np.array([1, 0], np.float32)] * 3, vector)
     table = pa.table({"passage_id": pa.array([IDS[0], IDS[0], IDS[1]], row_id), "cluster": pa.array([0] * 3, pa.int32()), "vector": rows})

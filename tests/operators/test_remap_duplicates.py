@@ -1,5 +1,6 @@
 """Ids become their representatives, each once in a list, with the score of where it first stood; dropped rows name theirs."""
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -9,6 +10,7 @@ from pydantic import ValidationError
 from operators.contract import ContractError, apply, ids, row_id, scores
 from operators.drop_near_duplicates import DropNearDuplicates, drop_near_duplicates
 from operators.drop_near_duplicates import example as dropped
+from operators.fit_classes import _written
 from operators.remap_duplicates import RemapDuplicates, remap_duplicates
 
 SHOWN = dropped()
@@ -46,6 +48,12 @@ def test_representatives_stay_and_the_others_name_theirs(rows: list[bytes]) -> N
     ]
     told = apply(drop_near_duplicates, table, DropNearDuplicates(key="doc_id", keep="all"), classes=CLASSES).table
     assert told["class_id"].to_pylist() == [BEST[one] for one in rows]
+
+
+def test_ids_that_differ_in_a_byte_are_two():
+    names = pa.array([b"a" * 16, b"a" * 15 + b"b"], row_id)
+    outcome = apply(drop_near_duplicates, pa.table({"passage_id": names}), DropNearDuplicates(), classes=_written(names, np.array([0, 0])))
+    assert outcome.table["passage_id"].to_pylist() == [b"a" * 16]
 
 
 def test_scores_that_are_not_aligned_are_a_fault():
