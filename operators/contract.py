@@ -126,7 +126,7 @@ class Operator:
     items: Callable[[Any], Sequence[Item]] | None = None  # source: what there is to read
     passes: int = 1  # build
     check: Callable[[Any, Mapping[str, Any]], Sequence[str]] | None = None  # params, using → faults
-    calls: Callable[[Any, Mapping[str, Any]], int] | None = None  # params, models → LLM requests a row, for `--max-calls`
+    calls: Callable[[Any, Mapping[str, Any]], Mapping[str, int]] | None = None  # → LLM requests: under "" a row, a column a value
     publishes: bool = False  # its output is a training set
     scored: Callable[[Any], Mapping[str, str]] | None = None  # ids → scores: a teacher's of `query` and each text alone
     closed: bool = False  # only the columns it writes pass on; others end here
