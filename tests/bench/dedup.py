@@ -1,8 +1,9 @@
 """Near-duplicates: recall and precision against brute force, then seconds and memory beside datasketch and datatrove.
 
-Two runs: `oracle` (`DOCS`, 20,000, of debian_pkgdesc_en: every pair of Jaccard 0.8, by sets of strings) and `speed` (all of it;
-with `I18N=1` also debian_pkgdesc_i18n). `RUNS` names those to make. Exact duplicates are gone before either: every tool gets
-the same texts. The peers are in an environment of their own, made once a call, or of `DEDUP_PEERS`, a folder.
+Runs: `oracle` (`DOCS`, 20,000, of debian_pkgdesc_en: every pair of Jaccard 0.8, by sets of strings), `speed` (all of it; with
+`I18N=1` also debian_pkgdesc_i18n), and, named in `RUNS` alone, `million`: debian_docs_en and copies of it, of which each tenth
+word is another. Exact duplicates are gone before: every tool gets the same texts. The peers are in an environment of their
+own, made once a call, or of `DEDUP_PEERS`, a folder.
 """
 
 import json
@@ -46,7 +47,7 @@ Pairs = set[tuple[int, int]]
 
 
 def collection(names: Iterable[str], docs: int, home: Path) -> list[str]:
-    """corpus.parquet of distinct texts, of each the title above; the first `docs` by the hash of what they say (0: all)."""
+    """corpus.parquet of distinct texts, of each the title above; `docs` by the hash of what they say (0: all), then copies."""
     told: dict[bytes, str] = {}
     for name in names:
         table = pq.read_table(data() / name / "corpus.parquet", columns=["title", "text"])
@@ -54,9 +55,15 @@ def collection(names: Iterable[str], docs: int, home: Path) -> list[str]:
             whole = f"{title}\n{body}" if title else body
             if whole.strip():
                 told.setdefault(content_id("", whole), whole)
-    texts = [told[one] for one in sorted(told)[: docs or len(told)]]
+    order = [told[one] for one in sorted(told)]
+    texts = [_copy(order[i % len(order)], i // len(order)) for i in range(docs or len(order))]
     pq.write_table(pa.table({"_id": [str(i) for i in range(len(texts))], "text": texts}), home / "corpus.parquet")
     return texts
+
+
+def _copy(value: str, number: int) -> str:
+    """The text, of another copy than the first with a word of its own in each ten."""
+    return " ".join(f"{number}x{i}" if i % 10 == 9 else word for i, word in enumerate(value.split(" "))) if number else value
 
 
 def brute_force(texts: list[str]) -> Pairs:
@@ -170,7 +177,8 @@ def main() -> None:
     for name in runs:
         home = Path(tempfile.mkdtemp(dir=place))
         more = ["debian_pkgdesc_i18n"] if os.environ.get("I18N") and name == "speed" else []
-        texts = collection(["debian_pkgdesc_en", *more], DOCS if name == "oracle" else 0, home)
+        names = ["debian_docs_en"] if name == "million" else ["debian_pkgdesc_en", *more]
+        texts = collection(names, {"oracle": DOCS, "million": 1_000_000}.get(name, 0), home)
         rows += run(name, texts, home, python, reason)
         save("dedup", rows)
         shutil.rmtree(home)
