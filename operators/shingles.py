@@ -3,7 +3,7 @@
 Shingles are the runs of words or of characters of Broder, "On the resemblance and containment of documents", 1997. The
 number of a run is a rolling polynomial hash (Karp and Rabin, 1987) over its code points, modulo 2**64: a difference of two
 prefix sums, so a run of five words costs as much as one of five characters. It is mixed at the end, since the low bits
-of such a hash are poor. 312,145 runs of 5,000 package descriptions in 0.07 s, where Python took 0.23 s to cut them alone.
+of such a hash are poor. 312,145 runs of 5,000 package descriptions in 0.09 s, where Python took 0.2 s to cut them alone.
 """
 
 import unicodedata
