@@ -41,7 +41,8 @@ def select(job: Job, name: str) -> pa.Table:
 def write(job: Job, table: pa.Table, source: pa.Table, outcome: Outcome, rows_in: int) -> dict[str, Any]:
     """Write a part and its rejects; ``source`` holds the rows that rejects point into."""
     if job.op.closed:
-        table = table.select([*job.op.columns_written(job.params)])
+        mine = [c for c in ("_key", "_ord") if c in table.column_names]  # what a refresh finds the rows of a map by
+        table = table.select([*job.op.columns_written(job.params), *mine])
     elif job.work.keep is not None:
         reads = set(job.op.columns_read(job.params)) - set(job.work.keep) - set(job.op.columns_written(job.params))
         table = table.drop_columns([c for c in table.column_names if c in reads])

@@ -236,12 +236,12 @@ def account(op: Operator, rows_in: int, outcome: Outcome) -> None:
     dropped = outcome.rejects[ROW].to_numpy() if len(outcome.rejects) else np.empty(0, np.int32)
     if op.shape != "group" and np.any(np.diff(named) < 0):
         raise ContractError(f"{op.name}: output rows are not in input order")
-    kept = np.unique(named)
-    if op.rows == "same" and len(named) != len(kept):
+    # By flags: np.unique took five of nine seconds of a group of a million rows.
+    kept, lost = (np.bincount(one, minlength=rows_in) > 0 for one in (named, dropped))
+    if op.rows == "same" and len(named) != kept.sum():
         raise ContractError(f"{op.name}: a row came out more than once, declared the same")
-    both = np.concatenate([kept, np.unique(dropped)])
-    if len(both) != rows_in or len(np.unique(both)) != rows_in:
-        raise ContractError(f"{op.name}: {rows_in} rows in, {len(kept)} represented and {len(np.unique(dropped))} rejected")
+    if not len(kept) == len(lost) == rows_in or not np.all(kept ^ lost):
+        raise ContractError(f"{op.name}: {rows_in} rows in, {kept.sum()} represented and {lost.sum()} rejected")
 
 
 def apply(op: Operator, table: pa.Table, params: Params, **used: Any) -> Outcome:
