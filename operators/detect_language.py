@@ -1,6 +1,6 @@
 """Detect the language of a text, how sure that is, and where asked how much of it is in that language.
 
-ELD (eldc, C, Apache-2.0, 60 languages, offline: n-grams of bytes) beat langid (py3langid, 97 languages: Lui and Baldwin, ACL 2012),
+ELD (eldc, C, Apache-2.0, 60 languages, offline: n-grams of bytes) beat langid (py3langid, 97 languages; Lui and Baldwin 2012),
 fastText's lid.176.ftz, lingua, CLD2, CLD3 and heliport on the 18 languages of debian_pkgdesc_i18n: of the titles it gets 95.5 %
 (langid 88.9, fastText 90.7, lingua 89.4), of the texts all, 25 times as fast as langid.
 All numbers: tests/bench/results/language.json.
