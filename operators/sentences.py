@@ -5,10 +5,10 @@ import re
 Span = tuple[int, int]
 
 # Scripts that set no spaces between words: kana, Han, Thai, Lao, Myanmar, Khmer. Hangul sets them.
-_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_UNSPACED += "\U00020000-\U0003134f"
+UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+UNSPACED += "\U00020000-\U0003134f"
 # A run without a space is cut at 64 characters, so that one blob of base64 cannot pass for one word.
-_WORD = re.compile(rf"[{_UNSPACED}]|[^\s{_UNSPACED}]{{1,64}}")
+_WORD = re.compile(rf"[{UNSPACED}]|[^\s{UNSPACED}]{{1,64}}")
 _END = re.compile(
     r"(?P<full>[。！？｡]+[」』）】》”’]*)"
     r"|(?P<stop>[.!?…؟।۔]+[\"'”’»)\]]*)(?=\s)"
