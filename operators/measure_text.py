@@ -110,7 +110,7 @@ def _measured(said: pa.Array, langs: list[str], stop_words: Mapping[str, tuple[s
     return {
         "characters": of["characters"], "words": total, "mean_word_length": np.where(unspaced, np.nan, mean),
         "symbol_ratio": _ratio(np.maximum(of["hash"], _count(said, r"\.\.\.|…")), total),
-        "letter_words": _ratio(_sums(rows, weight * _matches(words, r"\p{L}"), len(said)), total),
+        "letter_words": _ratio(_sums(rows, weight * _matches(words, r"[\p{L}\p{M}]"), len(said)), total),
         "stop_words": np.where(unspaced, np.nan, stops),
         "digit_ratio": _ratio(of["digit"], visible), "unreadable_ratio": _ratio(of["unreadable"], visible),
         **_of_lines(lines, line_rows, _sums(word_lines, weight, len(lines)), len(said), 2 * of["unended"] > of["letter"]),
