@@ -8,19 +8,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from operators.sentences import UNSPACED_RANGES
+
 Array = np.ndarray[Any, Any]
 CLASSES = ("letter", "digit", "space", "unspaced", "unended", "unreadable", "hash", "curly")
 _AT_ONCE = 1 << 20  # characters: 22 bytes of tables each
-_UNSPACED = (
-    (0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x3040, 0x30FF), (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF),
-    (0x20000, 0x3134F),
-)  # fmt: skip
 
 
 def class_counts(said: pa.Array) -> dict[str, Array]:
     """How many ``characters``, and how many of each of `CLASSES`, every text has: (N,) float64 each.
 
-    ``unspaced``: of scripts that set no blanks, as in `sentences`; ``unended``: of Thai and Lao, which end no sentence with a mark.
+    ``unspaced``: of scripts that set no blanks, as in `sentences`; ``unended``: of Thai and Lao, whose sentences end without a mark.
     """
     lengths = pc.utf8_length(said).to_numpy(zero_copy_only=False).astype(np.int64)
     total = np.zeros((len(CLASSES), len(said)))
@@ -45,7 +43,7 @@ def _table() -> Array:
         kind = unicodedata.category(chr(code))
         if kind[0] == "L" or kind == "Nd" or chr(code).isspace():
             flags[code] = bits["letter" if kind[0] == "L" else "digit" if kind == "Nd" else "space"]
-    for low, high in _UNSPACED:
+    for low, high in UNSPACED_RANGES:
         flags[low : high + 1] |= bits["unspaced"]
     flags[0x0E00:0x0F00] |= bits["unended"]
     for name, marks in (("unreadable", "\ufffd"), ("hash", "#"), ("curly", "{}")):

@@ -1,8 +1,8 @@
 """Keep texts of good quality by the published rules, over the statistics that `measure_text` stored: limits move for free.
 
-The limits are those printed in the papers: Gopher (arXiv:2112.11446, appendix A.1.1, table A1), C4 (arXiv:1910.10683, section 2.2;
-its sentences are of the lines that it keeps), FineWeb (arXiv:2406.17557, section 3.6). They were made for web pages of some hundred
-words in English: for passages, titles or other languages move or turn off what does not fit.
+The limits are those printed in the papers: Gopher (arXiv:2112.11446, appendix A.1.1, table A1), C4 (arXiv:1910.10683, section
+2.2; its sentences are of the lines that it keeps), FineWeb (arXiv:2406.17557, section 3.6). They were made for web pages of some
+hundred words in English: for passages, titles or other languages move or turn off what does not fit.
 """
 
 import difflib
@@ -20,7 +20,8 @@ from operators.measure_text import example as measured
 Family = Literal["gopher", "repetition", "c4", "fineweb"]
 _GOPHER = [
     ("gopher.min_words", "words", "at_least", 50), ("gopher.max_words", "words", "at_most", 100_000),
-    ("gopher.min_mean_word_length", "mean_word_length", "at_least", 3), ("gopher.max_mean_word_length", "mean_word_length", "at_most", 10),
+    ("gopher.min_mean_word_length", "mean_word_length", "at_least", 3),
+    ("gopher.max_mean_word_length", "mean_word_length", "at_most", 10),
     ("gopher.symbol_ratio", "symbol_ratio", "at_most", 0.1), ("gopher.bullet_lines", "bullet_lines", "at_most", 0.9),
     ("gopher.ellipsis_lines", "ellipsis_lines", "at_most", 0.3), ("gopher.letter_words", "letter_words", "at_least", 0.8),
     ("gopher.stop_words", "stop_words", "at_least", 2),
@@ -35,7 +36,8 @@ _C4 = [
     ("c4.curly_brackets", "curly_brackets", "at_most", 0),
 ]  # fmt: skip
 _FINEWEB = [
-    ("fineweb.terminal_lines", "terminal_lines", "above", 0.12), ("fineweb.duplicate_lines", "duplicate_line_characters", "below", 0.1),
+    ("fineweb.terminal_lines", "terminal_lines", "above", 0.12),
+    ("fineweb.duplicate_lines", "duplicate_line_characters", "below", 0.1),
     ("fineweb.short_lines", "short_lines", "below", 0.67),
 ]  # fmt: skip
 RULES: dict[str, Limit] = {
@@ -82,7 +84,8 @@ class FilterQuality(Params):
         kept = [one for name, one in RULES.items() if name.split(".")[0] in self.families and name not in self.off]
         moved = [Limit(o.reason, o.column, o.side, self.limits.get(o.reason, o.limit), o.nan_passes) for o in kept]
         low = [Limit(f"min {name}", name, "at_least", limit, nan_passes=True) for name, limit in self.at_least.items()]
-        return moved + low + [Limit(f"max {name}", name, "at_most", limit, nan_passes=True) for name, limit in self.at_most.items()]
+        high = [Limit(f"max {name}", name, "at_most", limit, nan_passes=True) for name, limit in self.at_most.items()]
+        return moved + low + high
 
 
 def _hint(word: str, among: Iterable[str]) -> str:
@@ -102,6 +105,6 @@ def filter_quality(table: pa.Table, p: FilterQuality) -> Outcome:
 
 
 def example() -> Example:
-    """Five measured texts, of which the rules of repetition reject one, and a limit of our own the empty one."""
+    """Four measured texts, of which the rules of repetition reject one, and a limit of our own the empty one."""
     table = measure_text(measured().table, MeasureText())
     return Example(table, FilterQuality(families=("repetition",), limits={"repetition.top_2gram": 0.5}, at_least={"words": 1}))

@@ -1,8 +1,8 @@
 r"""Measure a text once, so that the rules of Gopher, C4 and FineWeb are cheap limits over stored numbers (`filter_quality`).
 
 Gopher: Rae et al., arXiv:2112.11446, appendix A.1.1; C4: Raffel et al., arXiv:1910.10683, section 2.2; FineWeb: Penedo et al.,
-arXiv:2406.17557, section 3.6. Scripts that set no blanks (Japanese, Chinese, Thai, Lao, Khmer, Burmese): each of their letters is half
-a word, so an n-gram has 2n of them; what has no meaning in a text is NaN there, and no rule rejects it.
+arXiv:2406.17557, section 3.6. In scripts that set no blanks (Japanese, Chinese, Thai, Lao, Khmer, Burmese) a letter is half a
+word, so an n-gram has 2n of them; what has no meaning in a text is NaN there, and no rule rejects it.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,8 @@ STATISTICS = (
     "terminal_lines", "short_lines", "c4_sentences", "c4_lines", "lorem_ipsum", "curly_brackets",
 )  # fmt: skip
 ENGLISH = ("the", "be", "to", "of", "and", "that", "have", "with")  # Gopher's
-POLICY = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")  # C4's code has them
+# C4's code has them.
+POLICY = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
 SHORT, C4_WORDS = 30, 5  # FineWeb: a line of fewer characters is short; C4 keeps lines of so many words
 _BYTES = 4 << 20  # of text at a time: some 40 bytes of tables a byte
 _NGRAM_WORDS = 1 << 20  # of a longer text the n-grams of so many words are looked at: Gopher takes none of over 100,000
@@ -68,8 +69,9 @@ def measure_text(table: pa.Table, p: MeasureText) -> pa.Table:
     ``characters`` includes white space. ``symbol_ratio``: of hashes or of ellipses to words, the larger. ``unreadable_ratio``:
     U+FFFD to characters that are no space, as is ``digit_ratio``. Lines and paragraphs are not empty and without outer space; the
     duplicates are those after the first. ``top_2gram``: the share of the words' characters in the most frequent n-gram, each
-    once (0 where it occurs once); ``duplicate_5grams``: in n-grams that stood in the text before; both of its first million words. ``c4_lines``: the share of
-    lines that C4 keeps (a terminal mark, no ellipsis, five words, no JavaScript, no policy); ``c4_sentences``: theirs.
+    once (0 where it occurs once); ``duplicate_5grams``: in n-grams that stood in the text before; both of its first million
+    words. ``c4_lines``: the share of lines that C4 keeps (a terminal mark, no ellipsis, five words, no JavaScript, no policy);
+    ``c4_sentences``: theirs.
     """
     said = table[p.column].combine_chunks()
     langs = table[p.lang].to_pylist() if p.lang else [p.language] * len(table)
@@ -240,9 +242,10 @@ def _floats(numbers: pa.Array) -> Array:
 
 
 def example() -> Example:
-    """Five texts: prose, a list, a loop, Japanese, and none."""
+    """Four texts: prose, a list, a loop, and none."""
     said = [
-        "Iron rusts in rain. That is because water and oxygen react with it.\nOwls hunt at night.", "- one\n- two\n- one\n• three",
-        "buy now buy now buy now buy now buy now buy now", "川は海に流れる。山は高い。川は海に流れる。", "",
+        "Iron rusts in rain. That is because water and oxygen react with it.\nOwls hunt at night.",
+        "- one\n- two\n- one\n• three",
+        "buy now buy now buy now buy now buy now buy now", "",
     ]  # fmt: skip
     return Example(pa.table({"text": pa.array(said, text)}), MeasureText())

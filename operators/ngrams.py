@@ -13,9 +13,9 @@ Array = np.ndarray[Any, Any]
 def repeats(words: Array, rows: Array, longest: int) -> Iterator[tuple[int, Array, Array]]:
     """For n from 1 to ``longest``: n, and of the n-grams that occur twice in their text the codes (M,) and places (M,), in order.
 
-    ``words`` (T,) are numbers, ``rows`` (T,) the text of each, in order. Codes are numbered as they first occur, so that one which is
-    not above all before it stood in its text before. Exact: an n-gram is a pair of the shorter one and the word behind it; of one that
-    occurs once no longer one is looked at.
+    ``words`` (T,) are numbers, ``rows`` (T,) the text of each, in order. Codes are numbered as they first occur, so that one
+    which is not above all before it stood in its text before. Exact: an n-gram is a pair of the shorter one and the word behind
+    it; of one that occurs once no longer one is looked at.
     """
     if not len(words):
         return

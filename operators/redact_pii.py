@@ -1,7 +1,11 @@
-"""Redact or reject what tells of a person: mail addresses, telephone numbers, public IP addresses, IBANs, cards, US security numbers.
+"""Redact or reject what tells of a person: mail addresses, telephones, public IP addresses, IBANs, cards, SSNs.
 
-Patterns propose, checks decide: the checksum of a card (Luhn, ISO/IEC 7812) and of an IBAN (ISO 7064 mod 97, length by country), the
-ranges that no SSN or address falls into, `phonenumbers` (Google's libphonenumber) for a telephone. MEASURED
+Patterns propose, checks decide: the checksum of a card (Luhn, ISO/IEC 7812) and of an IBAN (ISO 7064 mod 97, length by country),
+the ranges that no SSN or address falls into, `phonenumbers` (Google's libphonenumber) for a telephone.
+Of 1,000 of each kind planted in debian_docs_en all mail addresses, IBANs, SSNs and IPv6 are found, 99.3 % of cards and IPv4, 99.8 %
+of telephones with + and 98.9 % of those of the US without (a digit just before or behind hides them); one other find.
+In its 81 MB as they are: 3,133 mail addresses (84 of them ids of messages), 86 IPv4 and 25 IPv6, all addresses by their form, most
+made up for examples; 70 telephones, of which 69 are; no card, IBAN or SSN. 5 MB/s.
 """
 
 import ipaddress
@@ -28,13 +32,16 @@ _EMAIL = re.compile(
 )  # fmt: skip
 # What stands behind an at sign and is no domain: of 101 such endings in 81 MB of man pages 56 were systemd's getty@tty1.service.
 _NO_DOMAIN = frozenset([
-    "service", "socket", "timer", "target", "mount", "automount", "swap", "path", "slice", "scope", "device", "conf", "cfg", "ini",
-    "journal", "local", "localdomain", "localhost", "invalid", "example", "test", "tld", "domain", "mydomain", "lan", "internal", "onion",
-    "png", "jpg", "jpeg", "gif", "svg", "html", "htm", "txt", "json", "xml", "yaml", "yml", "where", "here", "scheme", "address",
+    "service", "socket", "timer", "target", "mount", "automount", "swap", "path", "slice", "scope", "device", "conf", "cfg",
+    "ini", "journal", "local", "localdomain", "localhost", "invalid", "example", "test", "tld", "domain", "mydomain", "lan", "internal",
+    "onion", "png", "jpg", "jpeg", "gif", "svg", "html", "htm", "txt", "json", "xml", "yaml", "yml", "where", "here", "scheme", "address",
 ])  # fmt: skip
 _EXAMPLE = re.compile(r"(?:^|\.)example\.(?:com|net|org)$")  # RFC 2606: nobody's
 _IBAN = re.compile(r"(?<![\w])[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]{1,4}){3,8}(?!\w)", re.ASCII)
-_CARD = re.compile(r"(?<![\w.-])(?<!\d )(?:\d{4}([ -]?)\d{4}\1\d{4}\1\d{1,4}(?:\1\d{1,3})?|3\d{3}([ -]?)\d{6}\2\d{4,5})(?![\w-]| \d|\.\d)", re.ASCII)
+_CARD = re.compile(
+    r"(?<![\w.-])(?<!\d )(?:\d{4}([ -]?)\d{4}\1\d{4}\1\d{1,4}(?:\1\d{1,3})?|3\d{3}([ -]?)\d{6}\2\d{4,5})(?![\w-]| \d|\.\d)",
+    re.ASCII,
+)
 _SSN = re.compile(r"(?<![\w.-])(?!000|666|9)\d{3}([- ])(?!00)\d\d\1(?!0000)\d{4}(?![\w-]|\.\d)", re.ASCII)
 _IPV4 = re.compile(r"(?<![\w.-])(?:\d{1,3}\.){3}\d{1,3}(?![\w-]|\.\d)", re.ASCII)
 _IPV6 = re.compile(r"(?<![\w:.])(?:[0-9a-f]{1,4}|:)(?::[0-9a-f]{0,4}){2,7}(?![\w:])", re.ASCII | re.IGNORECASE)
@@ -44,15 +51,14 @@ _VERSION = re.compile(r"(?:version|release|ver|rev|v|section|chapter|oid)[.:\s]*
 _NUMBER = re.compile(r"(?:\+|\b00|\()?\d[\d\s().\-/]{5,18}\d", re.ASCII)
 _CARDS = re.compile(r"4\d{12}(?:\d{3}){0,2}|5[1-5]\d{14}|2(?:22[1-9]|2[3-9]\d|[3-6]\d\d|7[01]\d|720)\d{12}|3[47]\d{13}"
                     r"|6(?:011|5\d\d|4[4-9]\d)\d{12}|3(?:0[0-5]|[68]\d)\d{11}|35(?:2[89]|[3-8]\d)\d{12}")  # fmt: skip
-# Characters of an IBAN by country: the registry of ISO 13616.
-_IBAN_LENGTHS = {
-    pair[:2]: int(pair[2:]) for pair in (
-        "AD24 AE23 AL28 AT20 AZ28 BA20 BE16 BG22 BH22 BI27 BR29 BY28 CH21 CR22 CY28 CZ24 DE22 DJ27 DK18 DO28 EE20 EG29 ES24 FI18 FK18 "
-        "FO18 FR27 GB22 GE22 GI23 GL18 GR27 GT28 HN28 HR21 HU28 IE22 IL23 IQ23 IS26 IT27 JO30 KW30 KZ20 LB28 LC32 LI21 LT20 LU20 LV21 "
-        "LY25 MC27 MD24 ME22 MK19 MN20 MR27 MT31 MU30 NI28 NL18 NO15 OM23 PK24 PL28 PS29 PT25 QA29 RO24 RS22 RU33 SA24 SC31 SD18 SE24 "
-        "SI19 SK24 SM27 SO23 ST25 SV28 TL23 TN24 TR26 UA29 VA22 VG24 XK20 YE30"
-    ).split()
+# Countries by the characters of their IBANs: the registry of ISO 13616.
+_IBANS = {
+    15: "NO", 16: "BE", 18: "DK FI FK FO GL NL SD", 19: "MK SI", 20: "AT BA EE KZ LT LU MN XK", 21: "CH HR LI LV",
+    22: "BG BH CR DE GB GE IE ME RS VA", 23: "AE GI IL IQ OM SO TL", 24: "AD CZ ES MD PK RO SA SE SK TN VG", 25: "LY PT ST",
+    26: "IS TR", 27: "BI DJ FR GR IT MC MR SM", 28: "AL AZ BY CY DO GT HN HU LB NI PL SV", 29: "BR EG PS QA UA", 30: "JO KW MU YE",
+    31: "MT SC", 32: "LC", 33: "RU",
 }  # fmt: skip
+_IBAN_LENGTHS = {country: size for size, countries in _IBANS.items() for country in countries.split()}
 
 
 class RedactPii(Params):
@@ -62,7 +68,7 @@ class RedactPii(Params):
     kinds: tuple[Kind, ...] = Field(default=KINDS, min_length=1)
     action: Literal["redact", "reject"] = "redact"
     placeholder: str = Field(default="<{kind}>", description="stands where it was; {kind} is email, phone and so on")
-    region: str = Field(default="", pattern="^([A-Z]{2})?$", description="of telephone numbers without +, as US; empty: none is one")
+    region: str = Field(default="", pattern="^([A-Z]{2})?$", description="of telephones without +, as US; empty: none is")
     identify: dict[str, list[str]] = Field(
         default={"doc_id": ["title", "text"]}, description='id column: the columns that it is the hash of; "" is an empty one'
     )
@@ -102,9 +108,9 @@ def _measure(table: pa.Table, p: RedactPii) -> Mapping[str, int]:
 
 @operator("map", version="1", reads=_reads, writes=_writes, rows="fewer", measure=_measure)
 def redact_pii(table: pa.Table, p: RedactPii) -> Outcome:
-    """The rows with placeholders, and in ``pii`` the kind of each thing redacted; or the rows without any, and a reject a row with some.
+    """The rows with placeholders, and in ``pii`` the kind of each thing redacted; or the rows without any.
 
-    The manifest counts the redactions by kind. A reject names the first kind and never the value: rejects are kept.
+    The manifest counts the redactions by kind. A reject names the first kind, never the value: rejects are kept.
     """
     found: list[list[str]] = [[] for _ in range(len(table))]
     changed = np.zeros(len(table), bool)
@@ -151,7 +157,8 @@ def _emails(said: str) -> Iterator[Span]:
     if "@" in said:
         for match in _EMAIL.finditer(said):
             name, _, domain = match[0].partition("@")
-            if match[1].lower() not in _NO_DOMAIN and ".." not in name and name[-1] != "." and not _EXAMPLE.search(domain.lower()):
+            nobody = match[1].lower() in _NO_DOMAIN or _EXAMPLE.search(domain.lower())
+            if not (nobody or ".." in name or name[-1] == "."):
                 yield match.span()
 
 
@@ -162,9 +169,12 @@ def _ibans(said: str) -> Iterator[Span]:
         while end < match.end() and len(plain) < size:
             plain += said[end] if said[end].isalnum() else ""
             end += 1
-        if size and len(plain) == size and not said[end : end + 1].isalnum():
-            if int("".join(str(int(c, 36)) for c in plain[4:] + plain[:4])) % 97 == 1:
-                yield match.start(), end
+        if size and len(plain) == size and not said[end : end + 1].isalnum() and _mod97(plain) == 1:
+            yield match.start(), end
+
+
+def _mod97(iban: str) -> int:
+    return int("".join(str(int(c, 36)) for c in iban[4:] + iban[:4])) % 97
 
 
 def _cards(said: str) -> Iterator[Span]:
@@ -188,9 +198,9 @@ def _ipv4s(said: str) -> Iterator[Span]:
     for match in _IPV4.finditer(said):
         numbers = [int(one) for one in match[0].split(".")]
         # Of 256 addresses one has no number above 63; of versions and sections nearly all have none. 0 and 255 end a net.
-        if max(numbers) > 63 and 0 < numbers[3] < 255 and _public(match[0]):
-            if not _VERSION.search(said, max(0, match.start() - 12), match.start()):
-                yield match.span()
+        version = _VERSION.search(said, max(0, match.start() - 12), match.start())
+        if max(numbers) > 63 and 0 < numbers[3] < 255 and not version and _public(match[0]):
+            yield match.span()
 
 
 def _ipv6s(said: str) -> Iterator[Span]:
@@ -224,7 +234,7 @@ def _phones(said: str, region: str) -> Iterator[Span]:
             raw = one.raw_string
             start = match.start() + one.start + (raw[0] == "(" and ")" not in raw)
             plain = raw.strip("()").isdigit() or ".." in raw or said[start - 1 : start] == "." or _DATE.match(raw)
-            if abroad or not plain:
+            if raw[0] == "+" or not plain:
                 yield start, match.start() + one.end
 
 
@@ -236,7 +246,8 @@ _FINDERS: Mapping[str, Callable[[str], Iterator[Span]]] = {
 def example() -> Example:
     """Five texts: an address, a card, numbers that only look alike, a telephone, nothing."""
     said = [
-        "Write to ann.lee@uni-bremen.de, please.", "Paid with 4111 1111 1111 1111.", "Order 4111 1111 1111 1112 from 192.168.0.1, v1.2.3.4",
+        "Write to ann.lee@uni-bremen.de, please.", "Paid with 4111 1111 1111 1111.",
+        "Order 4111 1111 1111 1112 from 192.168.0.1, v1.2.3.4",
         "Call +44 20 7946 0018 or +1 650-253-0000.", "Nothing here.",
     ]  # fmt: skip
     titles = ["Contact", "", "", "", "Calm"]
