@@ -18,7 +18,7 @@ _AT_ONCE = 1 << 20  # characters: 22 bytes of tables each
 def class_counts(said: pa.Array) -> dict[str, Array]:
     """How many ``characters``, and how many of each of `CLASSES`, every text has: (N,) float64 each.
 
-    ``unspaced``: of scripts that set no blanks, as in `sentences`; ``unended``: of Thai and Lao, whose sentences end without a mark.
+    ``unspaced``: of scripts that set no blanks, as in `sentences`; ``unended``: of Thai and Lao, which mark no sentence's end.
     """
     lengths = pc.utf8_length(said).to_numpy(zero_copy_only=False).astype(np.int64)
     total = np.zeros((len(CLASSES), len(said)))

@@ -1,7 +1,7 @@
 r"""Repair what encodings and tools broke in a text, and nothing else: mojibake, control and invisible characters, line ends, NFC.
 
-Mojibake is ftfy's (Speer, "ftfy", 2019): a line of UTF-8 that was read as another encoding is read again where that makes sense of it.
- Repairs go in the order of `KINDS`; a text that none of them could touch is left out by one look at its bytes.
+Mojibake is ftfy's (Speer, "ftfy", 2019): a line of UTF-8 that was read as another encoding is read again where that makes
+sense. Repairs go in the order of `KINDS`; a text that none of them could touch is left out by one look at its bytes.
 """
 
 import re
