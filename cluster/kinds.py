@@ -41,7 +41,8 @@ def select(job: Job, name: str) -> pa.Table:
 def write(job: Job, table: pa.Table, source: pa.Table, outcome: Outcome, rows_in: int) -> dict[str, Any]:
     """Write a part and its rejects; ``source`` holds the rows that rejects point into."""
     if job.op.closed:
-        table = table.select([*job.op.columns_written(job.params)])
+        mine = [c for c in ("_key", "_ord") if c in table.column_names]  # what a refresh finds the rows of a map by
+        table = table.select([*job.op.columns_written(job.params), *mine])
     elif job.work.keep is not None:
         reads = set(job.op.columns_read(job.params)) - set(job.work.keep) - set(job.op.columns_written(job.params))
         table = table.drop_columns([c for c in table.column_names if c in reads])
@@ -192,13 +193,17 @@ def do_fold(job: Job) -> dict[str, Any]:
             fold.add(table, turn)
             rows += len(table)
     folder = Path(tempfile.mkdtemp(prefix="pithead-"))
+    measured: dict[str, Any] = {}
     try:
-        fold.finish().save(folder)
+        made = fold.finish()
+        made.save(folder)
+        if job.op.measure:
+            measured = {"measured": dict(job.op.measure(made, job.params))}
         home = job.file("artifact", "")
         files = job.store.save_folder(folder, home)
     finally:
         shutil.rmtree(folder)
-    return {"file": home, "files": files, "rows": 0, "rows_in": rows, "rejected": {}, "sha256": ""}
+    return {"file": home, "files": files, "rows": 0, "rows_in": rows, "rejected": {}, "sha256": "", **measured}
 
 
 def do_cross(job: Job) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from cluster.journal import Kept
 from cluster.kinds import RANGE
 from cluster.parts import Spans
 from cluster.recipes import earlier
-from cluster.task import RUN, Bench, StepFailed, Task, commits, parts_of
+from cluster.task import RUN, Bench, StepFailed, Task, asked, commits, parts_of
 from cluster.ticker import ticking
 from cluster.work import Kind, Work
 from operators.contract import InputError
@@ -117,12 +117,12 @@ def _named(task: Task, part: Mapping[str, Any]) -> str:
 
 def within_budget(task: Task, bench: Bench, work: list[Work]) -> list[Work]:
     """The leading parts whose LLM calls fit ``--max-calls``; the run stops behind them."""
-    a_row, kept = task.calls, list[Work]()
-    if bench.max_calls is None or not a_row:
+    if bench.max_calls is None or not task.calls:
         return work
+    kept = list[Work]()
     done = commits(bench.store, task.home)
     for item in work:
-        cost = 0 if item.name in done else item.rows * a_row
+        cost = 0 if item.name in done else asked(task, bench.store, item)
         if cost > bench.max_calls:
             break
         bench.max_calls -= cost
@@ -130,7 +130,7 @@ def within_budget(task: Task, bench: Bench, work: list[Work]) -> list[Work]:
     if len(kept) < len(work):
         if all(item.name in done for item in kept):
             raise InputError(
-                f"{task.name}: --max-calls is below the {work[len(kept)].rows * a_row} calls of the next part;"
+                f"{task.name}: --max-calls is below the {asked(task, bench.store, work[len(kept)])} calls of the next part;"
                 " give that many, or smaller parts by more --buckets"
             )
         perform(task, bench, kept)

@@ -10,7 +10,7 @@ from cluster.engine import Engine
 from cluster.journal import Kept
 from cluster.parts import order
 from cluster.store import Store
-from cluster.work import Report
+from cluster.work import Report, Work
 from operators.contract import Operator, Params
 from operators.engines.models import ModelEntry
 
@@ -53,9 +53,10 @@ class Task:
         return {name: ModelEntry.model_validate(one) for name, one in said.items() if "kind" in one}
 
     @property
-    def calls(self) -> int:
-        """LLM requests a row, at most; 0 of a step that asks none."""
-        return self.op.calls(self.params, self.models) if self.op.calls else 0
+    def calls(self) -> dict[str, int]:
+        """LLM requests at most: under "" a row, under a column a value of its lists; nothing of a step that asks none."""
+        told = self.op.calls(self.params, self.models) if self.op.calls else {}
+        return {name: count for name, count in told.items() if count}
 
 
 @dataclass
@@ -70,6 +71,18 @@ class Bench:
     limited: bool = False  # a step stopped because the budget of calls was spent
     funnel: list[dict[str, Any]] = field(default_factory=list)  # a record a step, as far as the run has come
     every: float = 10.0  # seconds between two looks at what an LLM has answered
+
+
+def asked(task: Task, store: Store, item: Work) -> int:
+    """The LLM requests of a part, at most; how long its lists are stands in the files' footers."""
+    calls, total = task.calls, item.rows * task.calls.get("", 0)
+    for file in item.inputs if set(calls) - {""} else ():
+        with store.parquet(file) as opened:
+            about = opened.metadata
+        for group in map(about.row_group, range(about.num_row_groups)):
+            for column in map(group.column, range(group.num_columns)):
+                total += calls.get(column.path_in_schema.split(".")[0], 0) * column.num_values  # of no list one, too
+    return total
 
 
 def manifest_of(store: Store, home: str) -> dict[str, Any] | None:

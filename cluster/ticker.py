@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 
 from cluster.journal import Growth, Kept, model_home
-from cluster.task import RUN, Bench, Task
+from cluster.task import RUN, Bench, Task, asked
 from cluster.work import ASKING, Work
 
 
@@ -17,12 +17,12 @@ def ticking(task: Task, bench: Bench, work: Sequence[Work], tell: Callable[[Kept
         yield
         return
     growth, over = Growth(bench.store, homes, RUN), threading.Event()
-    asked = sum(w.rows for w in work) * task.calls
+    wanted = sum(asked(task, bench.store, w) for w in work)
 
     def tick() -> None:
         while not over.wait(bench.every):
             with contextlib.suppress(OSError):  # a store that does not answer now will be heard of by a part
-                tell(growth.look(asked))
+                tell(growth.look(wanted))
 
     ticker = threading.Thread(target=tick, name="ticker", daemon=True)
     ticker.start()
@@ -34,5 +34,5 @@ def ticking(task: Task, bench: Bench, work: Sequence[Work], tell: Callable[[Kept
 
 
 def _ledgers(task: Task) -> list[str]:
-    asked = [entry.generator() for entry in task.models.values()]
-    return sorted({f"{model_home(llm)}/{task.op.name}" for llm in asked if llm})
+    llms = [entry.generator() for entry in task.models.values()]
+    return sorted({f"{model_home(llm)}/{task.op.name}" for llm in llms if llm})

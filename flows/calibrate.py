@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from cluster.store import Store
 from cluster.task import manifest_of
@@ -46,7 +45,7 @@ def calibrate(steps: Sequence[Planned], store: Store, name: str, column: str, wa
     lowest = np.full(len(table), np.inf)
     np.minimum.at(lowest, at, np.where(np.isnan(positive), np.inf, positive))
     rest = ~own & ~np.isnan(value)
-    shown = {"positives": positive, "candidates": value[rest], "random pairs": _random(steps, store, table, name, column)}
+    shown = {"positives": positive, "candidates": value[rest], "random pairs": _random(steps, store, name, column)}
     limits = _margins(rows[rest], value[rest], lowest, wanted)
     answer: dict[str, Any] = {"step": name, "scores": column, "rows": len(table), "negatives": wanted}
     answer["distributions"] = {key: _percentiles(numbers) for key, numbers in shown.items() if len(numbers)}
@@ -69,8 +68,7 @@ def _read(steps: Sequence[Planned], store: Store, name: str, column: str) -> tup
     if lacks:
         told = ", ".join(c for c in have if c.endswith("_scores")) or "none"
         raise InputError(f"{name}: it has no column {', '.join(lacks)}; --scores takes a step behind a search, of these: {told}")
-    vectors = [_vector_of(search) for search in _searches(steps, name, column)]
-    reads = ("candidate_ids", "positive_ids", "positive_scores", "dense_scores", *vectors, RISK, column)
+    reads = ("candidate_ids", "positive_ids", "positive_scores", "dense_scores", RISK, column)
     wanted = [c for c in reads if c in have]
     tables, rows = [], 0
     for part in manifest["parts"]:
@@ -106,24 +104,15 @@ def _searches(steps: Sequence[Planned], name: str, column: str) -> list[Any]:
     return found
 
 
-def _vector_of(search: Any) -> str:
-    return str(getattr(search.params, "vector", "vector"))
-
-
-def _random(steps: Sequence[Planned], store: Store, table: pa.Table, name: str, column: str) -> Array:
-    """Scores of queries with passages drawn from all; of a dense search alone, whose vectors are stored."""
+def _random(steps: Sequence[Planned], store: Store, name: str, column: str) -> Array:
+    """Scores of queries with passages drawn from all; of a dense search alone, both sides of which are stored."""
     searches = _searches(steps, name, column)
-    vector = _vector_of(searches[0]) if searches else ""
-    if vector not in table.column_names:
+    if not searches:
         return np.empty(0)
-    home = next(p.task.home for p in steps if p.step.name == searches[0].against)
-    manifest = manifest_of(store, home)
-    if manifest is None or not len(table):
-        return np.empty(0)
-    with store.parquet(next(p["file"] for p in manifest["parts"] if p["rows"])) as file:
-        passages = columns.vectors(_head(file, PAIRS, vector)[vector])
-    queries = columns.vectors(table[vector].slice(0, PAIRS))
-    if queries.shape[1] != passages.shape[1]:
+    homes = {p.step.name: p.task.home for p in steps}
+    sides = (searches[0].sources[0], searches[0].against)
+    queries, passages = (_head(store, homes[side], str(getattr(searches[0].params, "vector", "vector"))) for side in sides)
+    if not len(queries) or not len(passages) or queries.shape[1] != passages.shape[1]:
         return np.empty(0)
     rng = np.random.default_rng(0)
     q, p = rng.integers(len(queries), size=PAIRS), rng.integers(len(passages), size=PAIRS)
@@ -131,9 +120,15 @@ def _random(steps: Sequence[Planned], store: Store, table: pa.Table, name: str, 
     return scored
 
 
-def _head(file: pq.ParquetFile, rows: int, column: str) -> pa.Table:
-    batch = next(file.iter_batches(batch_size=rows, columns=[column]))
-    return pa.Table.from_batches([batch])
+def _head(store: Store, home: str, column: str) -> Array:
+    """The first vectors of a stored step; none where it has been removed."""
+    manifest = manifest_of(store, home)
+    parts = [p["file"] for p in manifest["parts"] if p["rows"]] if manifest else []
+    if not parts:
+        return np.empty((0, 0))
+    with store.parquet(parts[0]) as file:
+        batch = next(file.iter_batches(batch_size=PAIRS, columns=[column]))
+    return columns.vectors(batch.column(0))
 
 
 def _percentiles(numbers: Array) -> dict[str, float]:

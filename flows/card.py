@@ -1,5 +1,6 @@
 """The data card of a set: what it holds, from what, by which models and prompts, what was dropped."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,32 @@ def card(flow: Flow, planned: Sequence[Planned], content: dict[str, Any]) -> str
     for f in content["funnel"]:
         reasons = ", ".join(f"{n} {r}" for r, n in sorted(f["rejected"].items(), key=lambda x: (-x[1], x[0])))
         lines.append(f"| {f['step']} | {f['rows_in']} | {f['rows_out']} | {reasons or '-'} |")
+    lines += _contamination(content["funnel"])
     return "\n".join(lines) + "\n"
+
+
+def _contamination(funnel: Sequence[dict[str, Any]]) -> list[str]:
+    """What was found of evaluation sets and what was removed for it, where the flow looked; nothing where it did not."""
+    measured = [f for f in funnel if f["operator"] == "measure_contamination"]
+    removed = Counter[str]()
+    for f in funnel:
+        removed.update(f["rejected"] if f["operator"] == "drop_contaminated" else {})
+    if not measured and not any(f["operator"] == "drop_contaminated" for f in funnel):
+        return []
+    lines = ["", "## Evaluation sets", ""]
+    lines += [f"- {n} rows were removed that are {reason}" for reason, n in sorted(removed.items())] or ["No row was removed."]
+    for f in measured:
+        counts: dict[str, dict[str, int]] = {}
+        for name, count in f["measured"].items():
+            benchmark, _, of = name.rpartition(": ")
+            counts.setdefault(benchmark, {})[of] = count
+        tiers = [of for of in next(iter(counts.values()), {}) if of not in ("rows", "found")]
+        lines += ["", f"Of each, before that (`{f['step']}`):", "", f"| benchmark | texts | found | {' | '.join(tiers)} |"]
+        lines.append(f"|---|---|---|{'---|' * len(tiers)}")
+        for benchmark, said in sorted(counts.items()):
+            found = f"{said['found']} ({said['found'] / said['rows']:.2%})"
+            lines.append(f"| {benchmark} | {said['rows']} | {found} | {' | '.join(str(said[tier]) for tier in tiers)} |")
+    return lines
 
 
 def prompts_of(step: Step) -> dict[str, str]:

@@ -205,6 +205,10 @@ def _check_columns(
                 checks.faults.append(f"{what}, which {whose} lacks{did_you_mean(column, columns)}")
             elif columns[column] != kind:
                 checks.faults.append(f"{what} as {kind}, {whose} has it as {columns[column]}")
+    for column, kind in op.columns_written(params).items() if op.shape != "build" else ():
+        if have.get(column, kind) != kind and all(checks.steps[n].known for n in sources):
+            was = f"{', '.join(sources)} has it as {have[column]}"
+            checks.faults.append(f"{at}: {op.name} writes {column!r} as {kind}, {was}; name another column")
 
 
 def recipe_of(step: Step, prints: Mapping[str, str]) -> str:

@@ -104,7 +104,7 @@ def describe(planned: Sequence[Planned]) -> list[dict[str, Any]]:
         rows_in = sum(above) if above and len(above) == len(p.step.sources) else None
         if p.stored:
             rows[p.step.name] = p.stored["rows"]
-        calls = p.step.op.calls(p.step.params, p.step.models) if p.step.op.calls else 0
+        calls = sum(p.step.op.calls(p.step.params, p.step.models).values()) if p.step.op.calls else 0  # lists of one value
         records.append({
             "step": p.step.name, "operator": p.step.op.name, "fingerprint": p.task.fingerprint,
             "from": p.step.sources, "using": [*p.step.using.values(), *(m.model for m in p.step.models.values())],

@@ -23,7 +23,7 @@ def publish(
 ) -> str:  # fmt: skip
     """Publish the rows of a step's manifest; returns the folder below the store. `latest` stays where it is."""
     shards = [p for p in manifest["parts"] if p["rows"]]
-    counts = [{k: f[k] for k in ("step", "operator", "rows_in", "rows_out", "rejected")} for f in funnel]
+    counts = [{k: f[k] for k in ("step", "operator", "rows_in", "rows_out", "rejected", "measured") if k in f} for f in funnel]
     content = {
         "flow": flow.name, "rows": manifest["rows"], "schema": manifest["schema"], "funnel": counts,
         "shards": [

@@ -140,7 +140,8 @@ def _check(p: AskLlm, using: Mapping[str, Any]) -> list[str]:
 
 
 @operator(
-    "map", version="2", reads=_reads, writes=_writes, needs=Needs(batch_rows=65536), calls=lambda p, models: 1, check=_check,
+    "map", version="2", reads=_reads, writes=_writes, needs=Needs(batch_rows=65536), check=_check,
+    calls=lambda p, models: {"": 1},
 )  # fmt: skip
 def ask_llm(table: pa.Table, p: AskLlm, *, llm: LLM) -> Outcome:
     """One request a row; one row out, or one an item. A row without a usable answer is a reject with the raw answer."""

@@ -114,6 +114,13 @@ def repeat(table: pa.Table, times: int | Sequence[int]) -> pa.Table:
     return table.take(pa.array(np.repeat(np.arange(len(table)), times)))
 
 
+def apart(**names: str) -> None:
+    """Raise a `ValueError` where two params name one column to write, which would hold what the later one wrote."""
+    for name, column in names.items():
+        if twice := [other for other in names if other != name and names[other] == column]:
+            raise ValueError(f"{name} and {twice[0]} both name the column {column!r}; give each its own")
+
+
 def put(table: pa.Table, name: str, values: Any) -> pa.Table:
     """Add the column ``name``, or set it where it is there already."""
     at = table.schema.get_field_index(name)

@@ -1,6 +1,6 @@
 """Compare listed passages by what they say: whole numbers that are equal where the texts are."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from operators import columns
-from operators.contract import ContractError, text
+from operators.contract import ContractError, row_id, text
 from operators.index_texts import IndexTexts, Texts, index_texts
 
 Array = np.ndarray[Any, Any]
@@ -29,6 +29,12 @@ def codes(arrays: Sequence[pa.Array]) -> list[Array]:
     number = np.empty(len(pairs), np.int64)
     number[order] = np.cumsum(fresh)
     return np.split(number, np.cumsum([len(one) for one in arrays])[:-1])
+
+
+def told(texts: Texts, wanted: Iterable[bytes]) -> dict[bytes, str]:
+    """The text of each of these ids, by id."""
+    distinct = sorted(set(wanted))
+    return dict(zip(distinct, texts.take(pa.array(distinct, row_id)).to_pylist(), strict=True))
 
 
 def text_codes(texts: Texts, arrays: Sequence[pa.Array]) -> list[Array]:

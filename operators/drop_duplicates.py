@@ -17,7 +17,7 @@ class DropDuplicates(Params):
     Without ``order_by`` the first is the first of the input; documents default to source, source_id.
     """
 
-    key: Literal["doc_id", "passage_id", "query_id"] = "doc_id"
+    key: Literal["doc_id", "passage_id", "query_id", "pair_id"] = "doc_id"
     order_by: tuple[Literal["source", "source_id"], ...] | None = None
 
     @model_validator(mode="after")

@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from operators import columns
+from operators import columns, topk
 from operators.contract import Columns, Example, Needs, Outcome, Params, operator, reject, text, vector
 from operators.engines.teacher import Teacher
-from operators.fit_anchors import Anchors, fit_anchors, scored
+from operators.fit_anchors import Anchors, fit_anchors, no_llm, scored
 from operators.fit_anchors import example as anchored
 
 
@@ -28,16 +28,20 @@ def _reads(p: EmbedByTeacher) -> Columns:
     return {"title": text, "passage": text} if p.column == "passage" else {"query": text}
 
 
-@operator("map", version="1", reads=_reads, writes=lambda p: {p.into: vector}, rows="same", needs=Needs(batch_rows=256))
+@operator(
+    "map", version="1", reads=_reads, writes=lambda p: {p.into: vector}, rows="same", needs=Needs(batch_rows=256), check=no_llm,
+)  # fmt: skip
 def embed_by_teacher(table: pa.Table, p: EmbedByTeacher, *, teacher: Teacher, anchors: Anchors) -> Outcome:
     """Add a vector of one number an anchor query: not of unit length, and not to be compared by cosine."""
-    if p.column == "query":
-        given = table["query"].to_pylist()
-        found = scored(teacher, given, anchors.passages).astype(np.float64) @ anchors.link
+    given = columns.shown(table) if p.column == "passage" else table["query"].to_pylist()
+    stored = np.zeros((len(given), len(anchors.queries)), np.float32)
+    if given:
+        anchors.check(teacher)
+    if p.column == "passage":
+        stored[:] = scored(teacher, anchors.queries, given).T
     else:
-        given = columns.shown(table)
-        found = scored(teacher, anchors.queries, given).T
-    stored = np.ascontiguousarray(found, np.float32)
+        for i, one in enumerate(scored(teacher, given, anchors.passages)):
+            stored[i] = topk.dots(one, anchors.link.T)  # BLAS's last bits hang on how many rows there are
     offsets = np.arange(len(given) + 1, dtype=np.int64) * len(anchors.queries)
     out = columns.put(table, p.into, columns.lists(offsets, pa.array(stored.reshape(-1), pa.float32())))
     bad = np.asarray(~np.isfinite(stored).all(axis=1))

@@ -6,6 +6,7 @@ products finds what the teacher would have scored highest (`embed_by_teacher`, t
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,10 +17,11 @@ from pydantic import Field
 from operators import columns
 from operators.content import indexed
 from operators.contract import Columns, Example, InputError, Params, ids, operator, row_id, text
-from operators.engines.teacher import Teacher
+from operators.engines.teacher import CALLS, Teacher
 from operators.index_texts import Texts
 
 Array = np.ndarray[Any, Any]
+_SAMPLE = 4  # scores that tell one teacher from another
 _TEXTS, _LINK = "anchors.json", "link.npy"
 
 
@@ -33,14 +35,20 @@ class FitAnchors(Params):
 
 
 class Anchors:
-    """The texts of the anchors, and U⁺: (passages, queries) float64."""
+    """The texts of the anchors, U⁺: (passages, queries) float64, and the first few scores, by which the teacher is known."""
 
-    def __init__(self, queries: list[str], passages: list[str], link: Array) -> None:
-        self.queries, self.passages, self.link = queries, passages, link
+    def __init__(self, queries: list[str], passages: list[str], link: Array, sample: list[float]) -> None:
+        self.queries, self.passages, self.link, self.sample = queries, passages, link, sample
+
+    def check(self, teacher: Teacher) -> None:
+        """Raise an `InputError` where another teacher chose these anchors: its numbers would mean nothing here."""
+        found = teacher.score(self.queries[:1] * len(self.sample), self.passages[: len(self.sample)])
+        if not np.allclose(found, self.sample, rtol=0.01, atol=0.01):
+            raise InputError("embed_by_teacher: the anchors are another teacher's; use the one that fit_anchors used")
 
     def save(self, folder: Path) -> None:
         """Two files."""
-        said = {"queries": self.queries, "passages": self.passages}
+        said = {"queries": self.queries, "passages": self.passages, "sample": self.sample}
         (folder / _TEXTS).write_text(json.dumps(said, ensure_ascii=False), encoding="utf-8", errors="surrogatepass")
         np.save(folder / _LINK, self.link, allow_pickle=False)
 
@@ -48,7 +56,7 @@ class Anchors:
     def load(cls, folder: Path) -> Self:
         """Read what ``save`` wrote."""
         said = json.loads((folder / _TEXTS).read_text(encoding="utf-8", errors="surrogatepass"))
-        return cls(said["queries"], said["passages"], np.load(folder / _LINK, allow_pickle=False))
+        return cls(said["queries"], said["passages"], np.load(folder / _LINK, allow_pickle=False), said["sample"])
 
 
 class _Choosing:
@@ -70,7 +78,7 @@ class _Choosing:
 
     def merge(self, later: "_Choosing") -> None:
         """Take in the fold of later parts."""
-        self.queries = dict.fromkeys([*self.queries, *later.queries][: self.p.queries])
+        self.queries = dict.fromkeys(list(self.queries | later.queries)[: self.p.queries])
         self._keep(later.passages)
 
     def _keep(self, more: list[bytes]) -> None:
@@ -84,7 +92,8 @@ class _Choosing:
         both = scored(self._teacher, queries, passages)
         if not np.isfinite(both).all():
             raise InputError("fit_anchors: the teacher's score of an anchor is not finite; score_teacher shows of which, drop it")
-        return Anchors(queries, passages, np.linalg.pinv(both.astype(np.float64), rcond=self.p.cutoff))
+        link = np.linalg.pinv(both.astype(np.float64), rcond=self.p.cutoff)
+        return Anchors(queries, passages, link, both[0, :_SAMPLE].tolist())
 
 
 def scored(teacher: Teacher, queries: list[str], passages: list[str]) -> Array:
@@ -93,11 +102,18 @@ def scored(teacher: Teacher, queries: list[str], passages: list[str]) -> Array:
     return teacher.score(asked, told).reshape(len(queries), len(passages))
 
 
+def no_llm(p: Params, using: Mapping[str, Any]) -> list[str]:
+    """Why a teacher that asks an LLM is refused: each passage is scored with every anchor."""
+    if "teacher" not in using or using["teacher"].backend not in CALLS:
+        return []
+    return ["anchors are scored with every passage, too many calls of an LLM; name a cross-encoder or late interaction"]
+
+
 def _reads(p: FitAnchors) -> Columns:
     return {"query": text, p.ids: ids}
 
 
-@operator("build", version="1", reads=_reads)
+@operator("build", version="1", reads=_reads, check=no_llm)
 def fit_anchors(p: FitAnchors, *, teacher: Teacher, texts: Texts) -> _Choosing:
     """One pass; equal whatever the cut, as the anchors are chosen by id."""
     return _Choosing(p, teacher, texts)

@@ -45,7 +45,7 @@ def _check(p: GenerateQueries, using: Mapping[str, Any]) -> list[str]:
 
 @operator(
     "map", version="3", reads={"passage_id": row_id, "title": text, "passage": text}, writes=_WRITES,
-    needs=Needs(batch_rows=65536), calls=lambda p, models: p.per_passage, check=_check,
+    needs=Needs(batch_rows=65536), calls=lambda p, models: {"": p.per_passage}, check=_check,
 )  # fmt: skip
 def generate_queries(table: pa.Table, p: GenerateQueries, *, llm: LLM) -> pa.Table:
     """N passages in, N × per_passage queries out, in input order.

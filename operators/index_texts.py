@@ -159,10 +159,8 @@ class TextsFold:
     def add(self, table: pa.Table, turn: int) -> None:
         """Take in passages; of equal ids the first stays."""
         for part in columns.slices(table):
-            titles, passages = part["title"].to_pylist(), part["passage"].to_pylist()
-            keys = columns.content_ids([passage.casefold() for passage in passages])
-            whole = [f"{a}\n{b}" if a else b for a, b in zip(titles, passages, strict=True)]
-            self._take(_clean(part["passage_id"]), columns.id_matrix(keys), pa.array(whole, text))
+            keys = columns.content_ids([passage.casefold() for passage in part["passage"].to_pylist()])
+            self._take(_clean(part["passage_id"]), columns.id_matrix(keys), pa.array(columns.shown(part), text))
 
     def merge(self, later: "TextsFold") -> None:
         """Take in the fold of later passages, whose blocks are cut anew so that no cut shows."""

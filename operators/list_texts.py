@@ -21,7 +21,7 @@ def _reads(p: ListTexts) -> Columns:
 
 
 @operator(
-    "map", version="1", reads=_reads, writes={"passage_id": row_id, "title": text, "passage": text}, rows="many", closed=True,
+    "map", version="2", reads=_reads, writes={"passage_id": row_id, "title": text, "passage": text}, rows="many", closed=True,
 )  # fmt: skip
 def list_texts(table: pa.Table, p: ListTexts) -> pa.Table:
     """N rows of C columns in, N × C passages out, without titles."""

@@ -26,13 +26,13 @@ class MaskNegatives(Params):
     score: str | None = Field(default="dense_scores", min_length=1, description="of the candidates; null: scores mask nothing")
     margin: float | None = Field(default=0.0, description="masked is what scores as the lowest positive less this; null: is not")
     at_least: float | None = Field(default=None, description="masked is what scores so much")
-    of_best: float | None = Field(default=None, gt=0, description="masked is what scores above this share of the row's best")
+    of_best: float | None = Field(default=None, gt=0, lt=1, description="masked is what scores above this share of the best")
     same: tuple[str, ...] = Field(default=(), description="text columns, a class say: rows alike in all mask each other whole")
 
     @model_validator(mode="after")
     def _every_option_acts(self) -> Self:
         rules = [self.margin, self.at_least, self.of_best]
-        if self.score is None and any(rules):
+        if self.score is None and (self.margin or rules[1:] != [None, None]):
             raise ValueError("margin, at_least and of_best do nothing where score is null: leave them out")
         if self.score is not None and all(rule is None for rule in rules):
             raise ValueError("score does nothing without margin, at_least or of_best: say one, or score: null")
@@ -46,7 +46,16 @@ def _reads(p: MaskNegatives) -> Columns:
     return {**own, **found, **dict.fromkeys(p.same, text)}
 
 
-@operator("group", version="2", reads=_reads, writes={"masked_ids": ids}, key="batch", width=lambda p: 16, rows="same")
+def _check(p: MaskNegatives, using: Mapping[str, Any]) -> list[str]:
+    space = using.get("teacher_space")
+    if p.of_best is None or p.score != "teacher_scores" or space not in ("logit", "log-probability"):
+        return []
+    return [f"mask_negatives: of_best has no meaning on a {space}, whose zero is arbitrary; use margin"]
+
+
+@operator(
+    "group", version="2", reads=_reads, writes={"masked_ids": ids}, key="batch", width=lambda p: 16, rows="same", check=_check,
+)  # fmt: skip
 def mask_negatives(table: pa.Table, p: MaskNegatives, *, texts: Texts, documents: Documents | None = None) -> pa.Table:
     """Add ``masked_ids``: of the other rows' positives and negatives in its batch those that may answer it, by id.
 

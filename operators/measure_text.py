@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from operators import columns
 from operators.characters import class_counts
 from operators.contract import Columns, Example, Params, operator, score, text
-from operators.ngrams import duplicate_share, repeats, top_share
+from operators.repeats import duplicate_share, repeats, top_share
 from operators.sentences import UNSPACED
 
 Array = np.ndarray[Any, Any]

@@ -1,72 +1,93 @@
-"""N-grams of many texts at once: whole numbers that are equal where the n-grams of one text are."""
+"""Texts as hashed words and runs of words, whatever their case, punctuation and white space."""
 
-from collections.abc import Iterator
-from typing import Any
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import xxhash
+
+from operators.contract import text
+from operators.sentences import UNSPACED
 
 Array = np.ndarray[Any, Any]
+LOT = 1 << 22  # characters that are words at a time: some 100 MB of Python strings
+_ODD = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio: spreads a product over all bits (Knuth 3, 6.4)
+_DENSE = re.compile(f"[{UNSPACED}]")
 
 
-def repeats(words: Array, rows: Array, longest: int) -> Iterator[tuple[int, Array, Array]]:
-    """For n from 1 to ``longest``: n, and of the n-grams that occur twice in their text the codes (M,) and places (M,), in order.
+class _Fold(dict[int, str]):
+    """What each character becomes: a gap, nothing, itself, or a word of its own in scripts without spaces."""
 
-    ``words`` (T,) are numbers, ``rows`` (T,) the text of each, in order. Codes are numbered as they first occur, so that one
-    which is not above all before it stood in its text before. Exact: an n-gram is a pair of the shorter one and the word behind
-    it; of one that occurs once no longer one is looked at.
-    """
-    if not len(words):
-        return
-    ends = np.searchsorted(rows, rows, side="right")  # where each word's text ends
-    width = int(words.max()) + 1
-    at, code = np.arange(len(words)), _codes(rows * width + words)
-    for n in range(1, longest + 1):
-        if n > 1:
-            alive = np.zeros(len(words) + 1, bool)
-            alive[at] = True
-            whole = (at + n <= ends[at]) & alive[at + 1]
-            at, code = at[whole], _codes(code[whole] * width + words[at[whole] + n - 1])
-        twice = np.bincount(code)[code] > 1 if len(code) else np.zeros(0, bool)
-        at, code = at[twice], _codes(code[twice])
-        if not len(at):
-            return
-        yield n, code, at
+    def __missing__(self, point: int) -> str:
+        kind = unicodedata.category(chr(point))
+        if kind == "Cf":  # soft hyphens, joiners: nobody sees them
+            said = ""
+        elif kind[0] in "PZ" or kind in ("Cc", "Cs"):
+            said = " "
+        else:
+            said = f" {chr(point)} " if _DENSE.match(chr(point)) else chr(point)
+        self[point] = said
+        return said
 
 
-def _codes(values: Array) -> Array:
-    codes: Array = pc.dictionary_encode(pa.array(values)).indices.to_numpy().astype(np.int64)
-    return codes
+_FOLD = _Fold()
 
 
-def duplicate_share(n: int, code: Array, at: Array, rows: Array, length: Array, count: int) -> Array:
-    """The share of each text's characters in n-grams that stood in it before, each character once: (count,)."""
-    before = np.concatenate([[-1], np.maximum.accumulate(code)[:-1]])
-    return _covered(at[code <= before], n, rows, length, count)
+def folded(value: str) -> list[str]:
+    """The words of a text: NFKC, casefolded, without punctuation; symbols such as + stay."""
+    said = value.lower() if value.isascii() else _nfkc_casefold(value)
+    return said.translate(_FOLD).split()
 
 
-def top_share(n: int, code: Array, at: Array, rows: Array, length: Array, count: int) -> Array:
-    """The share of each text's characters in its most frequent n-gram, of equals the one of most characters, then the first."""
-    often = np.bincount(code)
-    first = np.flatnonzero(code > np.concatenate([[-1], np.maximum.accumulate(code)[:-1]]))
-    ends = np.concatenate([[0], np.cumsum(length)])
-    size = ends[at[first] + n] - ends[at[first]]
-    text_of = rows[at[first]]
-    order = np.lexsort((-size, -often, text_of))  # stable: codes are in the order of their first places
-    best = order[np.concatenate([[True], np.diff(text_of[order]) != 0])]
-    chosen = np.zeros(len(often), bool)
-    chosen[best] = True
-    return _covered(at[chosen[code]], n, rows, length, count)
+def _nfkc_casefold(value: str) -> str:
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", value).casefold())
 
 
-def _covered(starts: Array, n: int, rows: Array, length: Array, count: int) -> Array:
-    """The share of characters in the words that runs of n from these places cover."""
-    edges = np.zeros(len(rows) + n + 1, np.int64)
-    np.add.at(edges, starts, 1)
-    np.add.at(edges, starts + n, -1)
-    inside = np.cumsum(edges[: len(rows)]) > 0
-    part = np.bincount(rows, weights=length * inside, minlength=count)
-    whole = np.bincount(rows, weights=length, minlength=count)
-    share: Array = np.divide(part, whole, out=np.zeros(count), where=whole > 0)
-    return share
+class Hashed(NamedTuple):
+    """N texts as hashes: of each as a whole, and of their words."""
+
+    whole: Array  # (N,) uint64, of the words without gaps; what has no word has the hash of nothing
+    words: Array  # (W,) uint64
+    offsets: Array  # (N+1,) int64 into words
+
+    @property
+    def sizes(self) -> Array:
+        """Words of each text: (N,)."""
+        return np.diff(self.offsets)
+
+
+def hashed(texts: Sequence[str]) -> Hashed:
+    """Hash texts; equal words have equal hashes in every process."""
+    said = [folded(one) for one in texts]
+    whole = np.fromiter((xxhash.xxh3_64_intdigest("".join(one).encode()) for one in said), np.uint64, len(said))
+    offsets = np.concatenate([[0], np.cumsum(np.fromiter(map(len, said), np.int64, len(said)))]).astype(np.int64)
+    coded = pa.array([word for one in said for word in one], text).dictionary_encode()  # each word is hashed once
+    known = coded.dictionary.to_pylist()
+    number = np.fromiter((xxhash.xxh3_64_intdigest(word.encode()) for word in known), np.uint64, len(known))
+    return Hashed(whole, number[coded.indices.to_numpy()], offsets)
+
+
+def runs(said: Hashed, shortest: int, longest: int) -> Iterator[tuple[int, Array, Array]]:
+    """(n, hashes (R,), the text of each (R,)) of all runs of n words that lie in one text, for n from shortest to longest."""
+    owner = np.repeat(np.arange(len(said.sizes)), said.sizes)
+    ahead = np.repeat(said.offsets[1:], said.sizes) - np.arange(len(owner))  # words from here to the text's end
+    state = np.zeros(len(owner), np.uint64)
+    for n in range(1, min(longest, int(said.sizes.max(initial=0))) + 1):
+        state = (state[: len(owner) - n + 1] ^ said.words[n - 1 :]) * _ODD
+        state ^= state >> np.uint64(29)
+        if n >= shortest:
+            inside = np.flatnonzero(ahead[: len(state)] >= n)
+            yield n, state[inside], owner[inside]
+
+
+def lots(column: pa.Array | pa.ChunkedArray) -> Iterator[tuple[int, list[str]]]:
+    """(place of the first, texts) of lots of some `LOT` characters, a longer text alone."""
+    sizes = pc.utf8_length(column).to_numpy().astype(np.int64)
+    lot = np.cumsum(sizes) // LOT
+    starts = np.flatnonzero(np.diff(lot, prepend=-1)).tolist()
+    for start, end in zip(starts, [*starts[1:], len(column)], strict=False):
+        yield start, column.slice(start, end - start).to_pylist()

@@ -16,7 +16,8 @@ import pyarrow as pa
 from pydantic import Field, WithJsonSchema, model_validator
 
 from operators import columns
-from operators.content import indexed
+from operators.answers import spoken
+from operators.content import indexed, told
 from operators.contract import (
     Columns,
     Example,
@@ -32,12 +33,14 @@ from operators.contract import (
     scores,
     text,
 )
-from operators.engines.llm import LLM, Request, Sampling
+from operators.engines.llm import LLM, Answer, Request, Sampling
 from operators.index_texts import Texts
-from operators.template import Template
+from operators.template import Template, asking_faults
 
 LIST, COUNT = "passages", "count"  # placeholders: the numbered passages of a window, and how many they are
-_NAMED, _BARE = re.compile(r"\[(\d{1,4})\]"), re.compile(r"\b(\d{1,4})\b")
+_NAMED, _BARE = re.compile(r"\[(\d{1,4})\]"), re.compile(r"\d{1,4}")
+_ITEM = re.compile(r"\s*\(?\d{1,3}[.):]\s+\D*(\d{1,4})\b\D*")  # 1. Passage 3
+_ONLY = re.compile(r"[\s\d,;>]*\d[\s\d,;>.]*")
 
 
 class RankListwise(Params):
@@ -62,6 +65,8 @@ class RankListwise(Params):
             raise ValueError(f"prompt: it must show {{{LIST}}}, the numbered passages")
         if self.prompt.answer in ("json", "lines"):
             raise ValueError(f"prompt: an order is a text, such as [2] > [1]; answer: {self.prompt.answer} is none")
+        fixed = {name: name for name in ("listwise_repaired", "listwise_agreement")}
+        columns.apart(scores=self.scores, positives=self.positives, **fixed)
         return self
 
 
@@ -74,12 +79,17 @@ def _reads(p: RankListwise) -> Columns:
 
 
 def _writes(p: RankListwise) -> Columns:
-    told = {"listwise_agreement": score} if p.orders > 1 else {}
-    return {p.scores: scores, p.positives: scores, "repaired": flag, **told}
+    both = {"listwise_agreement": score} if p.orders > 1 else {}
+    return {p.scores: scores, p.positives: scores, "listwise_repaired": flag, **both}
 
 
-def _calls(p: RankListwise, models: Mapping[str, Any]) -> int:
-    return p.orders * (1 + -(-max(p.max_candidates + 1 - p.window, 0) // p.step))
+def _calls(p: RankListwise, models: Mapping[str, Any]) -> dict[str, int]:
+    """A positive beside the candidates adds a window at most."""
+    return {"": p.orders * (1 + -(-max(p.max_candidates - p.window, 0) // p.step)), "positive_ids": p.orders}
+
+
+def _check(p: RankListwise, using: Mapping[str, Any]) -> list[str]:
+    return asking_faults("rank_listwise", p.prompt.chat, p.prompt.fixed, p.max_tokens, using.get("llm"))
 
 
 @dataclass
@@ -94,15 +104,18 @@ class _List:
     windows: Iterator[int] = field(default_factory=lambda: iter(()))  # starts, the last of the list first
 
 
-@operator("map", version="1", reads=_reads, writes=_writes, rows="fewer", needs=Needs(batch_rows=4096), calls=_calls)
+@operator(
+    "map", version="1", reads=_reads, writes=_writes, rows="fewer", needs=Needs(batch_rows=4096), calls=_calls, check=_check,
+)  # fmt: skip
 def rank_listwise(table: pa.Table, p: RankListwise, *, llm: LLM, texts: Texts) -> Outcome:
     """Add scores from 1, the first, evenly down to 0, the last: the mean over the orders, aligned to their ids.
 
     ``listwise_agreement`` is the mean Kendall τ of two orders, 1 of a list of one. An answer that leaves passages out is
-    ``repaired``: they follow in the order that they had. An answer that names none makes its row a reject.
+    ``listwise_repaired``: they follow in the order that they had. An answer that names none makes its row a reject.
     """
     lists = _lists(table, p)
-    shown = _texts(lists, texts, llm, p.max_column_tokens)
+    every = told(texts, (name for one in lists for name in one.names))
+    shown = {i: " ".join(llm.cut(one, p.max_column_tokens).split()) for i, one in every.items()}  # on a line each
     values = table.select(_shown_of(p)).to_pylist()
     keys = table["query_id"].to_pylist()
     while open_ := [(one, start) for one in lists if not one.fault[0] and (start := next(one.windows, None)) is not None]:
@@ -112,7 +125,7 @@ def rank_listwise(table: pa.Table, p: RankListwise, *, llm: LLM, texts: Texts) -
             if answer.fault:
                 one.fault = (answer.fault, answer.text)
             else:
-                _place(one, start, order, answer.text)
+                _place(one, start, order, answer)
     return _outcome(table, p, lists)
 
 
@@ -127,31 +140,24 @@ def _lists(table: pa.Table, p: RankListwise) -> list[_List]:
     return out
 
 
-def _texts(lists: Sequence[_List], texts: Texts, llm: LLM, tokens: int) -> dict[bytes, str]:
-    """Each passage on one line, cut."""
-    wanted = sorted({name for one in lists for name in one.names})
-    told = texts.take(pa.array(wanted, ids.value_type)).to_pylist()
-    return {i: " ".join(llm.cut(one, tokens).split()) for i, one in zip(wanted, told, strict=True)}
-
-
 def _asked(
     one: _List, start: int, p: RankListwise, key: bytes, values: dict[str, str], shown: dict[bytes, str]
 ) -> tuple[Request, list[int]]:
     """The request of a window, and which of its places each shown number stands for."""
     part = one.names[start : start + p.window]
     order = sorted(range(len(part)), key=lambda i: columns.row_seed(p.seed, key, one.turn, start, part[i]))
-    told = "\n".join(f"[{n}] {shown[part[i]]}" for n, i in enumerate(order, 1))
+    listed = "\n".join(f"[{n}] {shown[part[i]]}" for n, i in enumerate(order, 1))
     seed = columns.row_seed(p.seed, key, one.turn)
-    system, prompt, shared = p.prompt.asked({**values, LIST: told, COUNT: str(len(part))}, seed)
+    system, prompt, shared = p.prompt.asked({**values, LIST: listed, COUNT: str(len(part))}, seed)
     return Request(prompt, seed, key.hex(), p.prompt.chat, system, shared), order
 
 
-def _place(one: _List, start: int, order: Sequence[int], answer: str) -> None:
+def _place(one: _List, start: int, order: Sequence[int], answer: Answer) -> None:
     """Put a window into the order that an answer names; what it leaves out follows as it stood."""
-    named = [int(n) - 1 for n in _NAMED.findall(answer) or _BARE.findall(answer)]
+    named = [n - 1 for n in numbers_in(answer.text, answer.finish == "length")]
     first = list(dict.fromkeys(order[n] for n in named if 0 <= n < len(order)))
     if not first:
-        one.fault = ("no order in the answer", answer)
+        one.fault = ("no order in the answer", answer.text)
         return
     one.repaired |= len(first) < len(order) or len(named) > len(first)
     part = one.names[start : start + len(order)]
@@ -159,17 +165,31 @@ def _place(one: _List, start: int, order: Sequence[int], answer: str) -> None:
     one.names[start : start + len(order)] = [part[i] for i in (*first, *rest)]
 
 
+def numbers_in(answer: str, cut: bool = False) -> list[int]:
+    """The order that an answer names: the fullest line of [numbers], the last of equals; else items of a list, one number each;
+    else a line of nothing but numbers. Of an answer that was ``cut`` off the last bare number may be half of one.
+    """  # noqa: D205
+    lines = spoken(answer).splitlines()
+    named = [_NAMED.findall(line) for line in lines]
+    if most := max(map(len, named), default=0):
+        return [int(n) for n in (max(reversed(named), key=len) if most > 1 else sum(named, []))]
+    items = [m.group(1) for line in lines if (m := _ITEM.fullmatch(line))]
+    bare = [_BARE.findall(line) for line in lines if _ONLY.fullmatch(line)]
+    found = items if len(items) > 1 else max(reversed(bare), key=len, default=[])
+    return [int(n) for n in (found[:-1] if cut else found)]
+
+
 def _outcome(table: pa.Table, p: RankListwise, lists: Sequence[_List]) -> Outcome:
     by_row: list[list[_List]] = [[] for _ in range(len(table))]
     for one in lists:
         by_row[one.row].append(one)
     known = [_mean(turns) for turns in by_row]
-    faults = {i: told for i, turns in enumerate(by_row) if (told := next((t.fault for t in turns if t.fault[0]), None))}
+    faults = {i: fault for i, turns in enumerate(by_row) if (fault := next((t.fault for t in turns if t.fault[0]), None))}
     out = table
     for name, column in ((p.positives, "positive_ids"), (p.scores, "candidate_ids")):
         rows = [[said.get(i) for i in row] for said, row in zip(known, table[column].to_pylist(), strict=True)]
         out = columns.put(out, name, pa.array(rows, scores))
-    out = columns.put(out, "repaired", pa.array([any(t.repaired for t in turns) for turns in by_row], flag))
+    out = columns.put(out, "listwise_repaired", pa.array([any(t.repaired for t in turns) for turns in by_row], flag))
     if p.orders > 1:
         out = columns.put(out, "listwise_agreement", pa.array([_agreement(turns) for turns in by_row], score))
     return outcome_of(table, out.filter(pa.array([i not in faults for i in range(len(table))], flag)), faults)

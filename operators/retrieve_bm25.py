@@ -33,6 +33,7 @@ class RetrieveBm25(Params):
     other_documents: bool = Field(
         default=False, description="leave out the other passages of the positives' documents; needs using: {documents: STEP}"
     )
+    column: str = Field(default="query", min_length=1, description="the text column that is asked")
     ids: str = Field(default="bm25_ids", min_length=1, description="the column to write")
     scores: str = Field(default="bm25_scores", min_length=1, description="the column to write")
 
@@ -44,7 +45,7 @@ def merge_bm25(partials: list[pa.Table], p: RetrieveBm25) -> pa.Table:
 
 def _reads(p: RetrieveBm25) -> Columns:
     own = {"positive_ids": ids} if p.other_documents else {}
-    return {"query": text, **own, **dict.fromkeys(p.alike, text)}
+    return {p.column: text, **own, **dict.fromkeys(p.alike, text)}
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def retrieve_bm25(
     rows, names, found = [np.empty(0, np.int64)], [pa.array([], row_id)], [np.empty(0, np.float32)]
     for value, (where, asked) in split(left, p.alike).items():
         if value in right:
-            queries = analyse(asked["query"].to_pylist(), statistics.settings) if len(asked) else []
+            queries = analyse(asked[p.column].to_pylist(), statistics.settings) if len(asked) else []
             row, at, score = _nearest(queries, right[value], barred(asked, right[value].names, documents, p.other_documents), p)
             rows.append(where[row])
             names.append(right[value].names.take(pa.array(at)))

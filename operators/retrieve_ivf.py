@@ -1,8 +1,9 @@
 """Approximate dense top-k: only the lists of the centroids nearest to a query are searched (Jégou et al., PAMI 2011, IVF).
 
 The centroids are held by an artifact of `fit_clusters`, so a passage's list hangs on the passage alone and no cut of the
-corpus changes an answer. Within the lists the search is exact, its scores are those of `retrieve_dense`. A sample of the
-queries is searched exactly, too; the recall on it stands in the manifest and below a floor the step fails.
+corpus changes an answer; a graph's (HNSW, CAGRA) would, as it hangs on the order of insertion. Within the lists the search
+is exact, its scores are those of `retrieve_dense`. A sample of the queries is searched exactly, too; the recall on it stands
+in the manifest and below a floor the step fails.
 """
 
 from collections.abc import Mapping

@@ -41,7 +41,7 @@ def _reads(p: ScoreLikelihood) -> Columns:
 
 @operator(
     "map", version="3", reads=_reads, writes={"likelihood": score}, rows="fewer", needs=Needs(batch_rows=65536),
-    calls=lambda p, models: 1,
+    calls=lambda p, models: {"": 1},
 )  # fmt: skip
 def score_likelihood(table: pa.Table, p: ScoreLikelihood, *, llm: LLM) -> Outcome:
     """Add ``likelihood``, natural, 0 at most; a row that has none is a reject with the back end's reason."""

@@ -9,12 +9,10 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 
 from operators import columns
-from operators.content import aligned, indexed
+from operators.content import aligned, indexed, told
 from operators.contract import Columns, Example, Needs, Outcome, Params, ids, operator, reject, scores, text
-from operators.engines.teacher import Teacher
+from operators.engines.teacher import CALLS, Teacher
 from operators.index_texts import Texts
-
-_CALLS = {"llm-relevance": 2, "llm-likelihood": 1}  # of a teacher's LLM, a pair
 
 
 class Band(Params):
@@ -44,18 +42,24 @@ class ScoreTeacher(Params):
     scores: str = Field(default="teacher_scores", min_length=1, description="of the candidates")
     positives: str = Field(default="positive_scores", min_length=1, description="of the positives")
 
+    @model_validator(mode="after")
+    def _columns_apart(self) -> Self:
+        columns.apart(scores=self.scores, positives=self.positives)
+        if self.ids != "candidate_ids" and "scores" not in self.model_fields_set:
+            raise ValueError(f"scores: name the column for the scores of {self.ids}; teacher_scores are those of candidate_ids")
+        return self
+
 
 def _reads(p: ScoreTeacher) -> Columns:
     return {"query": text, "positive_ids": ids, p.ids: ids, **({p.band.scores: scores} if p.band else {})}
 
 
 def _asking(models: Mapping[str, Any]) -> int:
-    return _CALLS.get(models["teacher"].backend, 0) if "teacher" in models else 0
+    return CALLS.get(models["teacher"].backend, 0) if "teacher" in models else 0
 
 
-def _calls(p: ScoreTeacher, models: Mapping[str, Any]) -> int:
-    """Of an LLM, at most: one positive a row."""
-    return _asking(models) * (1 + (p.max_candidates or 0))
+def _calls(p: ScoreTeacher, models: Mapping[str, Any]) -> dict[str, int]:
+    return {"": _asking(models) * (p.max_candidates or 0), "positive_ids": _asking(models)}
 
 
 def _bounded(p: ScoreTeacher, using: Mapping[str, Any]) -> Sequence[str]:
@@ -75,7 +79,7 @@ def score_teacher(table: pa.Table, p: ScoreTeacher, *, teacher: Teacher, texts: 
     queries, asked = table["query"].to_pylist(), _asked(table, p)
     positives, candidates = table["positive_ids"].to_pylist(), table[p.ids].to_pylist()
     wanted = [[i for i, yes in zip(found, mask, strict=True) if yes] for found, mask in zip(candidates, asked, strict=True)]
-    seen = [[*told, *found] for told, found in zip(positives, wanted, strict=True)]
+    seen = [[*own, *found] for own, found in zip(positives, wanted, strict=True)]
     pairs = list(dict.fromkeys((q, i) for q, row in zip(queries, seen, strict=True) for i in row))
     known = dict(zip(pairs, _scored(pairs, teacher, texts), strict=True))
     first = [[known[q, i] for i in row] for q, row in zip(queries, positives, strict=True)]
@@ -105,10 +109,9 @@ def _asked(table: pa.Table, p: ScoreTeacher) -> list[list[bool]]:
 
 def _scored(pairs: list[tuple[str, bytes]], teacher: Teacher, texts: Texts) -> list[float]:
     """The score of each pair, asked for in order of length, so that near ones share a batch."""
-    wanted = sorted(set(i for _, i in pairs))
-    told = dict(zip(wanted, texts.take(pa.array(wanted, ids.value_type)).to_pylist(), strict=True))
-    order = sorted(range(len(pairs)), key=lambda k: (len(pairs[k][0]) + len(told[pairs[k][1]]), pairs[k]))
-    found = teacher.score([pairs[k][0] for k in order], [told[pairs[k][1]] for k in order])
+    known = told(texts, (i for _, i in pairs))
+    order = sorted(range(len(pairs)), key=lambda k: (len(pairs[k][0]) + len(known[pairs[k][1]]), pairs[k]))
+    found = teacher.score([pairs[k][0] for k in order], [known[pairs[k][1]] for k in order])
     out = np.empty(len(pairs), np.float32)
     out[order] = found
     return [float(v) for v in out]

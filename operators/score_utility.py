@@ -5,7 +5,7 @@ the answer, in nats: above 0 the passage helps.
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Annotated, Any, Self
 
 import numpy as np
@@ -13,7 +13,7 @@ import pyarrow as pa
 from pydantic import Field, WithJsonSchema, model_validator
 
 from operators import columns
-from operators.content import indexed
+from operators.content import indexed, told
 from operators.contract import Columns, Example, Needs, Outcome, Params, ids, operator, outcome_of, scores, text
 from operators.engines.llm import LLM, Answer, behind
 from operators.index_texts import Texts
@@ -43,6 +43,7 @@ class ScoreUtility(Params):
                 raise ValueError(f"{name}: it must {'show' if shown else 'not show'} {{{SHOWN}}}, which is what is measured")
             if self.answer in prompt.columns:
                 raise ValueError(f"{name}: it shows {{{self.answer}}}, which is what is scored")
+        columns.apart(scores=self.scores, positives=self.positives)
         return self
 
 
@@ -56,7 +57,7 @@ def _reads(p: ScoreUtility) -> Columns:
 
 @operator(
     "map", version="1", reads=_reads, writes=lambda p: {p.scores: scores, p.positives: scores}, rows="fewer",
-    needs=Needs(batch_rows=4096), calls=lambda p, models: 2 + p.max_candidates,
+    needs=Needs(batch_rows=4096), calls=lambda p, models: {"": 1 + p.max_candidates, "positive_ids": 1},
 )  # fmt: skip
 def score_utility(table: pa.Table, p: ScoreUtility, *, llm: LLM, texts: Texts) -> Outcome:
     """Add the scores of candidates and positives, aligned to their ids; a row with a fault is a reject with its reason.
@@ -65,19 +66,13 @@ def score_utility(table: pa.Table, p: ScoreUtility, *, llm: LLM, texts: Texts) -
     """
     positives, candidates = (table[c].to_pylist() for c in ("positive_ids", "candidate_ids"))
     asked = [[*own, *found[: p.max_candidates]] for own, found in zip(positives, candidates, strict=True)]
-    passages = _shown([i for row in asked for i in row], texts, llm, p.max_column_tokens)
+    passages = {i: llm.cut(one, p.max_column_tokens) for i, one in told(texts, chain(*asked)).items()}
     rows, answers = table.select(sorted(_shown_of(p))).to_pylist(), [a.strip() for a in table[p.answer].to_pylist()]
     plain = [(p.without.asked(values, 0)[1], answer) for values, answer in zip(rows, answers, strict=True)]
-    told = zip(asked, rows, answers, strict=True)
-    helped = [(p.prompt.asked({**values, SHOWN: passages[i]}, 0)[1], answer) for row, values, answer in told for i in row]
+    both = zip(asked, rows, answers, strict=True)
+    helped = [(p.prompt.asked({**values, SHOWN: passages[i]}, 0)[1], answer) for row, values, answer in both for i in row]
     found = _likelihoods([*plain, *helped], llm)
     return _outcome(table, p, asked, found[: len(plain)], found[len(plain) :])
-
-
-def _shown(wanted: Sequence[bytes], texts: Texts, llm: LLM, tokens: int) -> dict[bytes, str]:
-    distinct = sorted(set(wanted))
-    told = texts.take(pa.array(distinct, ids.value_type)).to_pylist()
-    return {i: llm.cut(one, tokens) for i, one in zip(distinct, told, strict=True)}
 
 
 def _likelihoods(pairs: Sequence[tuple[str, str]], llm: LLM) -> list[Answer]:
@@ -97,8 +92,8 @@ def _outcome(
     faults: dict[int, tuple[str, str]] = {i: (a.fault, "") for i, a in enumerate(plain) if a.fault}
     owners, _ = columns.flat(table["positive_ids"])
     sizes, rows = np.diff(owners), dict[str, list[Any]]({p.positives: [], p.scores: []})
-    told = zip(pairwise(ends), sizes, table["candidate_ids"].to_pylist(), strict=True)
-    for i, ((start, end), count, found) in enumerate(told):
+    each = zip(pairwise(ends), sizes, table["candidate_ids"].to_pylist(), strict=True)
+    for i, ((start, end), count, found) in enumerate(each):
         own, rest = gain[start : start + count], gain[start + count : end]
         if np.isnan(own).any() and i not in faults:
             faults[i] = (next(a.fault for a in helped[start : start + count] if a.fault), "a positive has no score")

@@ -14,7 +14,7 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 
 from operators import columns
-from operators.content import indexed
+from operators.content import indexed, told
 from operators.contract import Example, InputError, Params, ids, operator, text
 from operators.engines.encoder import Encoder, revision, source
 from operators.engines.models import ModelEntry, Space
@@ -87,11 +87,10 @@ class _Training:
         return CrossEncoder(model, tokenizer, entry)
 
     def _groups(self, tokenizer: Any) -> list[Group]:
-        wanted = sorted({i for _, row in self.rows for i in row})
-        told = dict(zip(wanted, self._texts.take(pa.array(wanted, ids.value_type)).to_pylist(), strict=True))
+        known = told(self._texts, (i for _, row in self.rows for i in row))
         groups = []
         for query, row in self.rows:
-            passages = [told[i] for i in row]
+            passages = [known[i] for i in row]
             made = tokenizer([query] * len(row), passages, truncation=True, max_length=self.p.max_tokens)["input_ids"]
             groups.append(Group(made, [pair.index(tokenizer.sep_token_id) + 1 for pair in made]))
         return groups

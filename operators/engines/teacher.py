@@ -21,6 +21,9 @@ _PAIRS = 2048  # pairs tokenized at a time
 _TEACHER = "teacher.json"  # beside a trained model: how it is to be read
 
 
+CALLS = {"llm-relevance": 2, "llm-likelihood": 1}  # back end: what it asks its LLM about a pair
+
+
 class Teacher(Protocol):
     """Scores pairs of a query and a passage."""
 

@@ -140,6 +140,18 @@ def test_all_faults_are_reported_together(tmp_path, capsys):
     assert [line.split(": ")[1] for line in said] == ["steps.loud.from", "steps.share.using.total"]
 
 
+def test_a_column_of_another_type_is_not_written_over(tmp_path, capsys):
+    (tmp_path / "queries.jsonl").write_text('{"_id": "1", "text": "why does iron rust"}\n')
+    path = tmp_path / "flow.yaml"
+    path.write_text(
+        "flow: over\nsteps:\n  asked: {op: read_queries, with: {path: queries.jsonl}}\n"
+        "  sought: {op: embed, from: asked, using: {encoder: static}, with: {column: query, into: query_id}}\n"
+    )
+    said = refused(capsys, tmp_path, "plan", str(path))
+    was = "asked has it as fixed_size_binary[16]; name another column"
+    assert said == f"{path}: steps.sought: embed writes 'query_id' as list<item: float>, {was}"
+
+
 @pytest.mark.parametrize(("code", "words"), [
     ("def f(:\n", "SyntaxError: invalid syntax (FILE, line 1)"),
     ("x = 1\n1 / 0\n", "ZeroDivisionError: division by zero (FILE, line 2)"),

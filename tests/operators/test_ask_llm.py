@@ -258,7 +258,7 @@ def test_a_flow_writes_one_column_by_its_name(tmp_path: Path) -> None:
     step = load(tmp_path / "flow.yaml").steps[1]
     assert {"query", "query_id", "raw", "generator", "repaired", "language", "task_id"} <= set(step.columns)
     assert step.op.calls is not None
-    assert step.op.calls(step.params) == 1
+    assert step.op.calls(step.params, step.models) == {"": 1}
 
 
 def test_the_packaged_model_answers_the_same_in_any_cut() -> None:

@@ -1,5 +1,6 @@
 """A row's vector hangs on its text and the anchors alone; a title is read with its passage."""
 
+import numpy as np
 import pyarrow as pa
 
 from operators.columns import shown, vectors
@@ -25,4 +26,4 @@ def test_a_query_is_its_scores_beside_the_anchor_passages_through_the_link():
     p = EmbedByTeacher(column="query", into="by")
     out = apply(embed_by_teacher, asked, p, **one.used).table
     expected = scored(teacher, asked["query"].to_pylist(), anchors.passages).astype("f8") @ anchors.link
-    assert vectors(out["by"]).tolist() == expected.astype("f4").tolist()
+    np.testing.assert_allclose(vectors(out["by"]), expected, rtol=1e-5, atol=1e-7)

@@ -58,6 +58,30 @@ def test_the_cut_changes_no_anchor_and_no_number(teacher, places, cuts, queries,
     assert len(whole.queries) == min(queries, len(set(table["query"].to_pylist())))
 
 
+def test_a_query_on_both_sides_of_a_cut_takes_one_place(teacher):
+    table = pa.concat_tables([rows([0]), rows([0]), rows([1])])
+    assert fitted(table, teacher, [1], queries=2).queries == fitted(table, teacher, queries=2).queries == [ASKED[0], ASKED[1]]
+
+
+def test_anchors_of_another_teacher_and_an_llm_as_teacher_are_refused(teacher):
+    anchors = fitted(rows([0, 1]), teacher)
+    other = load_model("teacher", packaged("teacher", "smollm2-likelihood"))
+    told = pa.table({"title": pa.array([""], text), "passage": pa.array(["bread"], text)})
+    with pytest.raises(InputError, match="the anchors are another teacher's"):
+        embed_by_teacher(told, EmbedByTeacher(), teacher=other, anchors=anchors)
+    for op, p in ((fit_anchors, FitAnchors()), (embed_by_teacher, EmbedByTeacher())):
+        assert "too many calls of an LLM" in op.check(p, {"teacher": packaged("teacher", "smollm2-relevance")})[0]
+        assert op.check(p, {"teacher": packaged("teacher")}) == []
+
+
+def test_a_query_has_the_same_vector_in_any_company(teacher):
+    anchors = fitted(rows(range(10)), teacher, queries=5, passages=10)
+    asked = pa.table({"query": pa.array([f"{a} {b}" for a in ASKED for b in WORDS], text)})
+    p, used = EmbedByTeacher(column="query"), {"teacher": teacher, "anchors": anchors}
+    whole = apply(embed_by_teacher, asked, p, **used).table["teacher_vector"].to_pylist()
+    assert [apply(embed_by_teacher, asked.slice(i, 1), p, **used).table["teacher_vector"].to_pylist()[0] for i in range(0, 50, 7)] == whole[::7]
+
+
 def test_dot_products_give_back_what_the_teacher_says_of_anchors_and_rank_the_rest_alike(teacher, tmp_path):
     made = fitted(rows(range(10)), teacher, queries=5, passages=8, cutoff=0)
     made.save(tmp_path)

@@ -131,3 +131,12 @@ def test_an_id_that_stands_on_many_rows_takes_one_place_at_its_best_in_any_cut(r
         assert len(set(names)) == len(names)
         assert np.allclose([best[n] for n in names], scores, atol=1e-5)
         assert np.allclose(scores, wanted, atol=1e-5)
+
+
+def test_another_column_may_ask():
+    right = corpus(["ice melts", "iron rusts"])
+    statistics = Bm25Statistics(FitBm25())
+    statistics.add(right, 0)
+    left = numbered(pa.table({"query": pa.array(["ice"], text), "passage": pa.array(["iron"], text)}))
+    found = retrieve_bm25(left, right, RetrieveBm25(column="passage"), statistics=statistics)
+    assert found["bm25_ids"].to_pylist() == [right["passage_id"].to_pylist()[1:]]

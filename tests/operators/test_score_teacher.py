@@ -85,3 +85,16 @@ def test_a_second_teacher_is_asked_only_for_what_the_first_leaves_in_doubt() -> 
 def test_a_band_without_edges_or_upside_down_is_refused(band: dict[str, float]) -> None:
     with pytest.raises(ValidationError, match="say low or high"):
         ScoreTeacher.model_validate({"band": {"scores": "dense_scores", **band}})
+
+
+def test_scores_of_another_list_have_a_column_of_their_own() -> None:
+    case = example()
+    table = case.table.append_column("negative_ids", case.table["candidate_ids"].slice(0))
+    with pytest.raises(ValidationError, match="name the column for the scores of negative_ids"):
+        ScoreTeacher(ids="negative_ids")
+    with pytest.raises(ValidationError, match="both name the column 'x'"):
+        ScoreTeacher(scores="x", positives="x")
+    p = ScoreTeacher(ids="negative_ids", scores="negative_scores")
+    out = apply(score_teacher, table, ScoreTeacher.model_validate_json(p.model_dump_json()), **case.used).table
+    wanted = apply(score_teacher, table, ScoreTeacher(), **case.used).table
+    assert out["negative_scores"].to_pylist() == wanted["teacher_scores"].to_pylist()

@@ -1,0 +1,83 @@
+"""Shingles, sets and Jaccard equal those of Python's own sets of strings; a signature tells Jaccard as MinHash should."""
+
+import unicodedata
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from operators import shingles as module
+from operators.content import indexed
+from operators.shingles import Shingles, jaccard, likeness, sets, shingled, signatures
+
+WORD = st.sampled_from(["a", "B", "b", "ß", "é", "e\u0301", "語", "long-word", "𝔘", "\x00"])
+TEXT = st.lists(WORD, max_size=14).flatmap(lambda ws: st.sampled_from([" ", "\n\t", "  "]).map(lambda gap: gap.join(ws)))
+PARAMS = st.builds(Shingles, words=st.integers(1, 6), characters=st.integers(1, 6), min_words=st.integers(0, 10))
+
+
+def told(value: str, p: Shingles) -> set[str]:
+    words = unicodedata.normalize("NFC", value).casefold().split()
+    by_words = len(words) >= p.min_words
+    units, size, gap = (words, p.words, " ") if by_words else (list(" ".join(words)), p.characters, "")
+    return {gap.join(units[i : i + size]) for i in range(max(len(units) - size + 1, 1))} if words else set()
+
+
+@given(st.lists(TEXT, max_size=8), PARAMS)
+def test_sets_and_jaccard_are_those_of_strings(texts: list[str], p: Shingles) -> None:
+    offsets, numbers = sets(texts, p)
+    wanted = [told(value, p) for value in texts]
+    assert np.diff(offsets).tolist() == [len(one) for one in wanted]
+    one, other = (np.array(x) for x in np.nonzero(np.ones((len(texts), len(texts)))))
+    found = jaccard(offsets, numbers, one, other)
+    # A run of words and one of characters that are the same letters are one shingle, in strings as in numbers.
+    assert found.tolist() == [np.float32(len(wanted[a] & wanted[b]) / max(len(wanted[a] | wanted[b]), 1)) for a, b in zip(one, other, strict=True)]
+
+
+@pytest.mark.parametrize(("chars", "long"), [(1 << 18, 3), (20, 1 << 16), (7, 2)])
+@pytest.mark.parametrize("p", [Shingles(), Shingles(min_words=1000), Shingles(words=1, characters=1)])
+def test_a_long_text_in_pieces_has_the_same_shingles(monkeypatch, chars, long, p):
+    texts = [" ".join(f"w{i % 17}" for i in range(n)) for n in (0, 1, 4, 5, 9, 40, 200)]
+    whole, signed = sets(texts, p), signatures(texts, p, 16)
+    monkeypatch.setattr(module, "_CHARS", chars)
+    monkeypatch.setattr(module, "_LONG", long)
+    assert (len(list(shingled(texts, p))) > 1) == (chars < 100)
+    for one, other in zip((*whole, *signed), (*sets(texts, p), *signatures(texts, p, 16)), strict=True):
+        assert np.array_equal(one, other)
+
+
+def test_signatures_tell_jaccard_without_bias_and_as_well_as_independent_permutations():
+    rng = np.random.default_rng(0)
+    texts = []
+    for _ in range(300):
+        line, cut = [f"w{i}" for i in rng.integers(0, 1 << 30, 120)], rng.integers(1, 60)
+        texts += [" ".join(line), " ".join(line[cut:])]
+    p = Shingles()
+    signed, has = signatures(texts, p, 128)
+    assert has.all()
+    one, other = np.arange(0, 600, 2), np.arange(1, 600, 2)
+    true = jaccard(*sets(texts, p), one, other).astype(float)
+    error = (signed[one] == signed[other]).mean(axis=1) - true
+    assert abs(error.mean()) < 0.01
+    assert 0.8 < (error / np.sqrt(true * (1 - true) / 128)).std() < 1.2
+
+
+def test_a_signature_hangs_on_its_text_alone():
+    texts = ["", "owls", "owls hunt mice at night", " ".join(map(str, range(3000))), "Owls  HUNT mice at night"]
+    whole, has = signatures(texts, Shingles(), 32)
+    assert has.tolist() == [False, True, True, True, True]
+    assert np.array_equal(whole[2], whole[4])
+    for i, value in enumerate(texts):
+        assert np.array_equal(signatures([value], Shingles(), 32)[0][0], whole[i])
+
+
+def test_likeness_compares_a_few_pairs_at_a_time(monkeypatch):
+    said = [" ".join(str(i) for i in range(start, start + 30)) for start in range(12)]
+    ids, texts = indexed(said)
+    one, other = (np.array(x) for x in np.nonzero(np.ones((12, 12))))
+    column = module.pa.array(ids, module.pa.binary(16))
+    whole = likeness(texts, column, one, other, Shingles())
+    assert whole.tolist() == [np.float32(max(26 - abs(a - b), 0) / (26 + abs(a - b))) for a, b in zip(one, other, strict=True)]
+    monkeypatch.setattr(module, "_PAIRED", 500)
+    assert np.array_equal(likeness(texts, column, one, other, Shingles()), whole)
+    assert len(likeness(texts, column, one[:0], other[:0], Shingles())) == 0
