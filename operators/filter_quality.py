@@ -52,7 +52,7 @@ class FilterQuality(Params):
     """Which rules, and their limits. A statistic that has no meaning for a text (NaN) rejects none."""
 
     families: tuple[Family, ...] = Field(default=("gopher", "repetition", "c4", "fineweb"), description="whose rules")
-    off: tuple[str, ...] = Field(default=(), description="rules left out, as gopher.stop_words")
+    without: tuple[str, ...] = Field(default=(), description="rules left out, as gopher.stop_words")
     limits: dict[str, float] = Field(default={}, description="rule: its limit in the published one's place")
     at_least: dict[str, float] = Field(default={}, description="statistic: the lowest that passes; rules of your own")
     at_most: dict[str, float] = Field(default={}, description="statistic: the highest that passes")
@@ -61,15 +61,15 @@ class FilterQuality(Params):
     def every_name_acts(self) -> Self:
         """Refuse unknown names, rules that no family has, and a choice that leaves no rule."""
         of_families = [name for name in RULES if name.split(".")[0] in self.families]
-        for field, names in (("off", self.off), ("limits", self.limits)):
+        for field, names in (("without", self.without), ("limits", self.limits)):
             for name in names:
                 if name not in RULES:
                     raise ValueError(f"{field}: there is no rule {name!r}{_hint(name, RULES)}")
                 if name not in of_families:
                     raise ValueError(f"{field}: {name} does nothing where families lacks {name.split('.')[0]}")
         for name in self.limits:
-            if name in self.off:
-                raise ValueError(f"limits: {name} is off; a limit of it does nothing")
+            if name in self.without:
+                raise ValueError(f"limits: {name} is left out; a limit of it does nothing")
         for field, own in (("at_least", self.at_least), ("at_most", self.at_most)):
             for name in own:
                 if name not in STATISTICS:
@@ -81,7 +81,7 @@ class FilterQuality(Params):
     @property
     def rules(self) -> list[Limit]:
         """The rules in force, the families' first."""
-        kept = [one for name, one in RULES.items() if name.split(".")[0] in self.families and name not in self.off]
+        kept = [one for name, one in RULES.items() if name.split(".")[0] in self.families and name not in self.without]
         moved = [Limit(o.reason, o.column, o.side, self.limits.get(o.reason, o.limit), o.nan_passes) for o in kept]
         low = [Limit(f"min {name}", name, "at_least", limit, nan_passes=True) for name, limit in self.at_least.items()]
         high = [Limit(f"max {name}", name, "at_most", limit, nan_passes=True) for name, limit in self.at_most.items()]

@@ -106,14 +106,14 @@ def test_a_planted_violation_is_found_by_its_rule_and_the_clean_texts_stay(rule)
     outcome = filtered([CLEAN[0], PLANTED[rule], CLEAN[1]], **only(rule))
     assert [(r["_row"], r["reason"]) for r in outcome.rejects.to_pylist()] == [(1, rule)]
     assert float(outcome.rejects["value"][0].as_py()) >= 0
-    assert len(filtered([PLANTED[rule]], **only(rule), off=(rule,)).table) == 1
+    assert len(filtered([PLANTED[rule]], **only(rule), without=(rule,)).table) == 1
 
 
 @pytest.mark.parametrize("rule", REPEATED)
 def test_a_planted_repetition_is_found_by_its_rule_and_the_clean_texts_stay(rule):
     assert {*PLANTED, *REPEATED, "fineweb.duplicate_lines"} == set(RULES)
-    off = tuple(name for name in RULES if name.startswith("repetition.") and name != rule)
-    rejects = filtered([CLEAN[0], REPEATED[rule], CLEAN[1]], families=("repetition",), off=off).rejects
+    without = tuple(name for name in RULES if name.startswith("repetition.") and name != rule)
+    rejects = filtered([CLEAN[0], REPEATED[rule], CLEAN[1]], families=("repetition",), without=without).rejects
     assert [(r["_row"], r["reason"]) for r in rejects.to_pylist()] == [(1, rule)]
 
 
@@ -139,7 +139,7 @@ def test_the_limit_is_the_published_one(rule):
 def test_a_limit_moves_and_a_rule_goes_without_measuring_again():
     short = joined(prose(1, 3))
     assert len(filtered([short], limits={"gopher.min_words": 30}).table) == 1
-    assert len(filtered([short], off=("gopher.min_words",)).table) == 1
+    assert len(filtered([short], without=("gopher.min_words",)).table) == 1
     assert [r["reason"] for r in filtered([short], families=(), at_least={"words": 50}).rejects.to_pylist()] == ["min words"]
     assert [r["reason"] for r in filtered([short], families=(), at_most={"words": 20}).rejects.to_pylist()] == ["max words"]
 
@@ -155,11 +155,11 @@ def test_what_has_no_meaning_in_a_script_rejects_none():
 @pytest.mark.parametrize(
     ("given_", "told"),
     [
-        ({"off": ("gopher.stopwords",)}, "there is no rule 'gopher.stopwords'; did you mean 'gopher.stop_words'"),
+        ({"without": ("gopher.stopwords",)}, "there is no rule 'gopher.stopwords'; did you mean 'gopher.stop_words'"),
         ({"limits": {"c4.lorem": 1}}, "there is no rule 'c4.lorem'; did you mean 'c4.lorem_ipsum'"),
         ({"at_most": {"digits": 0.1}}, "there is no statistic 'digits'"),
-        ({"families": ("c4",), "off": ("gopher.min_words",)}, "does nothing where families lacks gopher"),
-        ({"off": ("c4.sentences",), "limits": {"c4.sentences": 5}}, "is off; a limit of it does nothing"),
+        ({"families": ("c4",), "without": ("gopher.min_words",)}, "does nothing where families lacks gopher"),
+        ({"without": ("c4.sentences",), "limits": {"c4.sentences": 5}}, "is left out; a limit of it does nothing"),
         ({"families": ()}, "no rule is left"),
         ({"families": ("gofer",)}, "gofer"),
     ],
