@@ -84,17 +84,17 @@ def py3langid(among: list[str] | None) -> Detect | None:
     return lambda texts: [model.classify(t)[0] for t in texts]
 
 
-def lingua(accurate: bool) -> Callable[[list[str] | None], Detect | None]:
-    def make(among: list[str] | None) -> Detect | None:
-        lib = import_module("lingua")
-        builder = lib.LanguageDetectorBuilder
-        codes = [getattr(lib.IsoCode639_1, c.upper()) for c in among or ()]
-        built = builder.from_iso_codes_639_1(*codes) if among else builder.from_all_languages()
-        model = (built if accurate else built.with_low_accuracy_mode()).build()
-        shown = lambda found: found.iso_code_639_1.name.lower() if found else ""  # noqa: E731
-        return lambda texts: [shown(model.detect_language_of(t)) for t in texts]
+def lingua(among: list[str] | None) -> Detect | None:
+    lib = import_module("lingua")
+    codes = [getattr(lib.IsoCode639_1, c.upper()) for c in among or ()]
+    builder = lib.LanguageDetectorBuilder
+    model = (builder.from_iso_codes_639_1(*codes) if among else builder.from_all_languages()).build()
 
-    return make
+    def best(said: str) -> str:
+        found = model.detect_language_of(said)
+        return found.iso_code_639_1.name.lower() if found else ""
+
+    return lambda texts: [best(t) for t in texts]
 
 
 def fasttext(among: list[str] | None) -> Detect | None:
@@ -141,8 +141,8 @@ def heliport(among: list[str] | None) -> Detect | None:
 
 
 PEERS: dict[str, Callable[[list[str] | None], Detect | None]] = {
-    "py3langid": py3langid, "lid.176.ftz (fasttext)": fasttext, "lingua": lingua(True),
-    "lingua, low accuracy": lingua(False), "pycld2": cld2, "cld3": cld3, "eldc": eldc, "heliport": heliport,
+    "py3langid": py3langid, "lid.176.ftz (fasttext)": fasttext, "lingua": lingua, "pycld2": cld2, "cld3": cld3, "eldc": eldc,
+    "heliport": heliport,
 }  # fmt: skip
 
 if __name__ == "__main__":

@@ -78,6 +78,21 @@ REPEATED = {
 }  # fmt: skip
 
 
+# As the papers print them: what is removed.
+PUBLISHED = {
+    "gopher.min_words": "< 50", "gopher.max_words": "> 100000", "gopher.min_mean_word_length": "< 3",
+    "gopher.max_mean_word_length": "> 10", "gopher.symbol_ratio": "> 0.1", "gopher.bullet_lines": "> 0.9",
+    "gopher.ellipsis_lines": "> 0.3", "gopher.letter_words": "< 0.8", "gopher.stop_words": "< 2",
+    "repetition.duplicate_lines": "> 0.3", "repetition.duplicate_paragraphs": "> 0.3",
+    "repetition.duplicate_line_characters": "> 0.2", "repetition.duplicate_paragraph_characters": "> 0.2",
+    "repetition.top_2gram": "> 0.2", "repetition.top_3gram": "> 0.18", "repetition.top_4gram": "> 0.16",
+    "repetition.duplicate_5grams": "> 0.15", "repetition.duplicate_6grams": "> 0.14", "repetition.duplicate_7grams": "> 0.13",
+    "repetition.duplicate_8grams": "> 0.12", "repetition.duplicate_9grams": "> 0.11", "repetition.duplicate_10grams": "> 0.1",
+    "c4.sentences": "< 3", "c4.lorem_ipsum": "> 0", "c4.curly_brackets": "> 0", "fineweb.terminal_lines": "<= 0.12",
+    "fineweb.duplicate_lines": ">= 0.1", "fineweb.short_lines": ">= 0.67",
+}  # fmt: skip
+
+
 def filtered(said, **given_):
     table = measure_text(pa.table({"text": pa.array(said, text)}), MeasureText())
     return apply(filter_quality, table, FilterQuality(**given_))
@@ -125,11 +140,9 @@ def test_fineweb_takes_fewer_repeated_lines_than_gopher():
 
 @pytest.mark.parametrize("rule", RULES)
 def test_the_limit_is_the_published_one(rule):
-    one = RULES[rule]
-    step = 1 if one.limit > 1000 else 0.001
-    inside, outside = (one.limit, one.limit + (-step if one.side == "at_least" else step))
-    if one.side in ("above", "below"):
-        outside, inside = one.limit, one.limit + (step if one.side == "above" else -step)
+    one, (sign, limit) = RULES[rule], PUBLISHED[rule].split()
+    edge, step = float(limit), (1 if float(limit) > 1000 else 0.001) * (1 if sign[0] == ">" else -1)
+    outside, inside = (edge, edge - step) if "=" in sign else (edge + step, edge)
     p = FilterQuality(families=(rule.split(".")[0],))
     assert len(apply(filter_quality, measured_as(**{one.column: inside}), p).table) == 1
     rejects = apply(filter_quality, measured_as(**{one.column: outside}), p).rejects.to_pylist()

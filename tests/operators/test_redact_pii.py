@@ -80,6 +80,10 @@ def test_a_region_reads_its_own_telephones_and_no_plain_numbers():
     assert redacted("Ruf 030 901820 an.", RedactPii(region="DE"))[0] == "Ruf <phone> an."
 
 
+def test_of_two_that_overlap_the_first_kind_stands():
+    assert redacted("212-555-2368@acme.de or 212-555-2368", RedactPii(region="US"))[0] == "<email> or <phone>"
+
+
 def test_a_reject_names_the_kind_and_never_the_value():
     outcome = run(["calm", "x@acme.de and 93.184.216.34", "calm too"], action="reject")
     assert outcome.table["text"].to_pylist() == ["calm", "calm too"]
