@@ -234,4 +234,11 @@ def content_params(step: Step) -> dict[str, Any]:
     tokenizer = params.get("tokenizer")
     if isinstance(tokenizer, str) and (tokenizer or params.get("unit") == "tokens"):
         params["tokenizer"] = f"sha256:{digest_of(tokenizer_file(tokenizer))}"
-    return params
+    return {name: _unplaced(value) for name, value in params.items()}
+
+
+def _unplaced(value: Any) -> Any:
+    """Without the paths of lists (`operators.list_file`), which are known by their bytes."""
+    if isinstance(value, dict):
+        return f"sha256:{value['sha256']}" if set(value) == {"path", "sha256"} else {k: _unplaced(v) for k, v in value.items()}
+    return value

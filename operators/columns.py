@@ -2,11 +2,12 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import xxhash
 
 from operators.contract import row_id
@@ -29,6 +30,16 @@ def content_id(*fields: str) -> bytes:
 def content_ids(*columns: Iterable[str]) -> pa.Array:
     """`content_id` of every row, as binary(16)."""
     return pa.array([content_id(*row) for row in zip(*columns, strict=True)], row_id)
+
+
+def renewed(table: pa.Table, identify: Mapping[str, Sequence[str]], changed: np.ndarray[Any, Any]) -> pa.Table:
+    """The ids of the rows whose text ``changed`` (N,) made anew of these columns, "" being an empty one; the rest stay."""
+    where = pa.array(np.flatnonzero(changed))
+    for name, of in identify.items():
+        rows = table.take(where)
+        ids = content_ids(*(rows[c].to_pylist() if c else [""] * len(rows) for c in of))
+        table = put(table, name, pc.replace_with_mask(table[name].combine_chunks(), pa.array(changed), ids))
+    return table
 
 
 def row_seed(seed: int, *key: str | bytes | int) -> int:

@@ -1,6 +1,9 @@
 """Keep rows whose stored scores lie within limits: the cheap step behind a costly one, so that a limit changes for free."""
 
-from typing import Self
+import operator as operators
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Self
 
 import numpy as np
 import pyarrow as pa
@@ -30,20 +33,46 @@ def _reads(p: FilterScores) -> Columns:
     return dict.fromkeys([*p.at_least, *p.at_most], score)
 
 
+@dataclass(frozen=True)
+class Limit:
+    """What a column's score must be to pass, and what a row that does not is told."""
+
+    reason: str
+    column: str
+    side: Literal["at_least", "at_most", "above", "below"]
+    limit: float
+    nan_passes: bool = False  # a statistic that has no meaning for a text rejects none
+
+    def passes(self, found: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Which scores pass, compared as they are stored: 0.7 as float32 is below the float64 0.7."""
+        edge = np.float32(self.limit)
+        inside: np.ndarray[Any, Any] = _SIDES[self.side](found, edge)
+        return inside | np.isnan(found) if self.nan_passes else inside
+
+
+_SIDES: dict[str, Callable[[Any, Any], Any]] = {
+    "at_least": operators.ge, "at_most": operators.le, "above": operators.gt, "below": operators.lt,
+}  # fmt: skip
+
+
+def within(table: pa.Table, limits: Sequence[Limit]) -> Outcome:
+    """Rows within every limit; the others are rejects by the first limit that they break, with their score."""
+    bad = np.zeros(len(table), bool)
+    reasons, values = [""] * len(table), [""] * len(table)
+    for one in limits:
+        found = table[one.column].to_numpy()
+        out = ~one.passes(found) & ~bad
+        for i in np.flatnonzero(out):
+            reasons[i], values[i] = one.reason, f"{found[i]:.4g}"
+        bad |= out
+    return reject(table, bad, reasons, values)
+
+
 @operator("map", version="1", reads=_reads, rows="fewer")
 def filter_scores(table: pa.Table, p: FilterScores) -> Outcome:
     """Rows within every limit; the others are rejects by the first limit that they break."""
-    bad = np.zeros(len(table), bool)
-    reasons, values = [""] * len(table), [""] * len(table)
-    limits = [(n, m, "low") for n, m in p.at_least.items()] + [(n, m, "high") for n, m in p.at_most.items()]
-    for name, limit, side in limits:
-        found = table[name].to_numpy()
-        edge = np.float32(limit)  # as the scores are: 0.7 stored as float32 is below the float64 0.7
-        out = ~(found >= edge if side == "low" else found <= edge) & ~bad
-        for i in np.flatnonzero(out):
-            reasons[i], values[i] = f"{name} too {side}", f"{found[i]:.4g}"
-        bad |= out
-    return reject(table, bad, reasons, values)
+    low = [Limit(f"{name} too low", name, "at_least", limit) for name, limit in p.at_least.items()]
+    return within(table, low + [Limit(f"{name} too high", name, "at_most", limit) for name, limit in p.at_most.items()])
 
 
 def example() -> Example:

@@ -7,6 +7,7 @@ Span = tuple[int, int]
 # Scripts that set no spaces between words: kana, Han, Thai, Lao, Myanmar, Khmer. Hangul sets them.
 UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 UNSPACED += "\U00020000-\U0003134f"
+UNSPACED_RANGES = [(ord(UNSPACED[i]), ord(UNSPACED[i + 2])) for i in range(0, len(UNSPACED), 3)]  # first and last, as code points
 # A run without a space is cut at 64 characters, so that one blob of base64 cannot pass for one word.
 _WORD = re.compile(rf"[{UNSPACED}]|[^\s{UNSPACED}]{{1,64}}")
 _END = re.compile(
