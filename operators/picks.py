@@ -31,8 +31,14 @@ def drawn(rows: Array, candidates: pa.Array, value: Array, left: Array, count: i
 def best_first(rows: Array, candidates: pa.Array, value: Array, left: Array) -> Array:
     """Where those ``left`` (M,) stand, by row, then by (−value, id)."""
     where = np.flatnonzero(left)
-    wide = columns.id_pairs(candidates)[where]
-    order: Array = where[np.lexsort((wide["lo"], wide["hi"], -value[where], rows[where]))]
+    order: Array = where[np.lexsort((-value[where], rows[where]))]
+    told = value[order]
+    equal = np.flatnonzero((np.diff(rows[order]) == 0) & (told[1:] == told[:-1]))
+    if len(equal):  # equals by id: sorted alone, since the two halves of an id cost as much as the rest
+        at = np.unique(np.concatenate([equal, equal + 1]))
+        tied = order[at]
+        wide = columns.id_pairs(candidates.take(pa.array(tied)))
+        order[at] = tied[np.lexsort((wide["lo"], wide["hi"], -value[tied], rows[tied]))]
     return order
 
 
