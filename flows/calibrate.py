@@ -3,7 +3,7 @@
 A margin of 5 % suits one model and drops 84 % of another's candidates (sentence-transformers#3279).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from cluster.store import Store
 from cluster.task import manifest_of
+from flows.flow import Step
 from flows.plan import Planned
 from operators import columns
 from operators.content import Array, codes, floats, in_row, parents
@@ -85,33 +86,34 @@ def _read(steps: Sequence[Planned], store: Store, name: str, column: str) -> tup
 
 def _of_its_own(steps: Sequence[Planned], name: str, column: str) -> bool:
     """Whether a search wrote the column beside ids of its own, so that as many scores say nothing."""
-    known, above = {p.step.name: p.step for p in steps}, name
-    while step := known.get(above):
+    for step in _upwards(steps, name):
         if column in (writes := step.op.columns_written(step.params)):
             return step.op.shape == "cross" and "candidate_ids" not in writes
-        above = step.sources[0] if step.sources else ""
     return False
 
 
-def _searches(steps: Sequence[Planned], name: str, column: str) -> list[Any]:
-    """The dense searches above ``name`` that wrote the column, the nearest first: their vectors are stored."""
-    known, above, found = {p.step.name: p.step for p in steps}, name, []
+def _upwards(steps: Sequence[Planned], name: str) -> Iterator[Step]:
+    """The step and those whose rows it took, the nearest first; of several sources the first."""
+    known, above = {p.step.name: p.step for p in steps}, name
     while step := known.get(above):
-        wrote = getattr(step.params, "scores", "dense_scores")
-        if step.op.name in ("retrieve_dense", "retrieve_ivf") and wrote == column:
-            found.append(step)
+        yield step
         above = step.sources[0] if step.sources else ""
-    return found
+
+
+def _search(steps: Sequence[Planned], name: str, column: str) -> Step | None:
+    """The nearest dense search above ``name`` that wrote the column: its vectors are stored."""
+    dense = (step for step in _upwards(steps, name) if step.op.name in ("retrieve_dense", "retrieve_ivf"))
+    return next((step for step in dense if column in step.op.columns_written(step.params)), None)
 
 
 def _random(steps: Sequence[Planned], store: Store, name: str, column: str) -> Array:
     """Scores of queries with passages drawn from all; of a dense search alone, both sides of which are stored."""
-    searches = _searches(steps, name, column)
-    if not searches:
+    search = _search(steps, name, column)
+    if search is None or search.against is None:
         return np.empty(0)
     homes = {p.step.name: p.task.home for p in steps}
-    sides = (searches[0].sources[0], searches[0].against)
-    queries, passages = (_head(store, homes[side], str(getattr(searches[0].params, "vector", "vector"))) for side in sides)
+    vector = getattr(search.params, "vector", "vector")  # `retrieve_ivf` names none
+    queries, passages = (_head(store, homes[side], vector) for side in (search.sources[0], search.against))
     if not len(queries) or not len(passages) or queries.shape[1] != passages.shape[1]:
         return np.empty(0)
     rng = np.random.default_rng(0)

@@ -91,6 +91,12 @@ def flat(column: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray[Any, Any], pa.A
     return offsets - offsets[0], array.flatten()
 
 
+def ragged(starts: np.ndarray[Any, Any], sizes: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """The ``sizes`` (N,) places from ``starts`` (N,) on, one run behind the other: offsets (N+1,) into the places (M,)."""
+    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    return offsets, np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], sizes)
+
+
 def lists(offsets: np.ndarray[Any, Any], values: pa.Array) -> pa.Array:
     """The list column with these (N+1,) offsets into ``values``."""
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values)

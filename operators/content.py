@@ -63,8 +63,7 @@ def matches(wanted: Array, known: Array) -> tuple[Array, Array]:
     """Every pair of places that hold the same number, in ``wanted`` and in the sorted ``known``; by the first."""
     starts, ends = (np.searchsorted(known, wanted, side) for side in ("left", "right"))  # type: ignore[call-overload]
     counts = ends - starts
-    other = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts - starts, counts)
-    return np.repeat(np.arange(len(wanted)), counts), other
+    return np.repeat(np.arange(len(wanted)), counts), columns.ragged(starts, counts)[1]
 
 
 def best_of_each(rows: Array, number: Array, value: Array) -> Array:

@@ -13,10 +13,9 @@ once for each class that an edge leads from, so there are no more comparisons th
 with it: over those that are left, its class falls apart where it alone held it together.
 """
 
-import shutil
 import tempfile
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -26,10 +25,11 @@ from operators import columns
 from operators.content import codes, indexed
 from operators.contract import Example, InputError, operator, row_id, score
 from operators.index_texts import Texts
+from operators.mapped import Mapped, mapped
 from operators.shingles import Shingles, likeness
 
 Array = np.ndarray[Any, Any]
-_FILES = {"hi.bin": ("<u8", 0), "lo.bin": ("<u8", 0), "representatives.bin": ("u1", 16)}
+_FILES = {"hi.bin": "<u8", "lo.bin": "<u8", "representatives.bin": "u1"}
 _EDGES = pa.schema([("id_a", row_id), ("id_b", row_id), ("score", score)])
 
 
@@ -40,28 +40,20 @@ class FitClasses(Shingles):
     score: Literal["jaccard", "cosine"] = "jaccard"  # cosine: of `link_similar`; without an edge none are alike
 
 
-class DuplicateClasses:
+class DuplicateClasses(Mapped):
     """The representative of each text that has a near-duplicate; sorted, memory-mapped. A class is known by its representative.
 
     As of `Texts`, a map may take of it only the classes of the ids in a row, which are in that row's `_key`.
     """
 
     content_addressed: ClassVar[bool] = True
+    files = tuple(_FILES)
 
     def __init__(self, folder: Path, owner: object = None) -> None:
         """Map the files of ``folder``; ``owner`` keeps a temporary folder alive."""
-        self._folder, self._owner = folder, owner
-        self._hi, self._lo, self._raw = (_mapped(folder, name) for name in _FILES)
-
-    def save(self, folder: Path) -> None:
-        """Copy the files below ``folder``."""
-        for name in _FILES:
-            shutil.copyfile(self._folder / name, folder / name)
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Map what ``save`` wrote."""
-        return cls(folder)
+        super().__init__(folder, owner)
+        self._hi, self._lo, raw = (mapped(folder / name, kind) for name, kind in _FILES.items())
+        self._raw = raw.reshape(-1, 16)
 
     def __len__(self) -> int:
         """How many texts are in a class of two or more."""
@@ -157,7 +149,7 @@ class Graph:
     def _grown(self, owner: Array, refused: Array, frontier: Array, threshold: np.float32, likeness: Any) -> Array:
         """The texts that join the classes of those on the ``frontier``, next to them; others are ``refused`` by these."""
         sizes = self.starts[frontier + 1] - self.starts[frontier]
-        at = np.repeat(self.starts[frontier] - (np.cumsum(sizes) - sizes), sizes) + np.arange(sizes.sum())
+        _, at = columns.ragged(self.starts[frontier], sizes)
         asked = owner[self.source[at]]  # a component has one class that grows, so a text is asked by one
         free = (owner[self.target[at]] < 0) & (refused[self.target[at]] != asked)
         asked, text = asked[free], self.target[at][free]
@@ -187,12 +179,6 @@ def _written(ids: pa.Array, owner: Array) -> DuplicateClasses:
     for name, part in zip(_FILES, (pairs["hi"].astype("<u8"), pairs["lo"].astype("<u8"), raw), strict=True):
         (Path(temporary.name) / name).write_bytes(np.ascontiguousarray(part).tobytes())
     return DuplicateClasses(Path(temporary.name), temporary)
-
-
-def _mapped(folder: Path, name: str) -> Array:
-    path, (kind, width) = folder / name, _FILES[name]
-    raw: Array = np.memmap(path, kind, "r") if path.stat().st_size else np.empty(0, kind)
-    return raw.reshape(-1, width) if width else raw
 
 
 @operator("build", version="1", reads=lambda p: {"id_a": row_id, "id_b": row_id, p.score: score})

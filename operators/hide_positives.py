@@ -29,10 +29,9 @@ def hide_positives(table: pa.Table, p: HidePositives) -> Outcome:
     kept, starts = sizes[~few], offsets[:-1][~few]
     # By rank among the query's ids: the order in which judgements came must not matter.
     wide = columns.id_pairs(values)
-    at = np.arange(kept.sum()) + np.repeat(starts - np.cumsum(kept) + kept, kept)
+    ends, at = columns.ragged(starts, kept)
     owner = np.repeat(np.arange(len(kept)), kept)
     order = at[np.lexsort((wide["lo"][at], wide["hi"][at], owner))]
-    ends = np.concatenate([[0], np.cumsum(kept)])
     chosen = ends[:-1] + np.array(seeds, np.uint64).astype(object) % np.maximum(kept, 1) if len(kept) else ends[:-1]
     stays = np.zeros(len(order), bool)
     stays[chosen.astype(np.int64)] = True

@@ -4,10 +4,9 @@ Boilerplate stands in many documents, so a passage has a list of them. A whole d
 known with its title and without.
 """
 
-import shutil
 import tempfile
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +16,7 @@ import xxhash
 from operators import columns
 from operators.content import codes, in_row, parents
 from operators.contract import Example, Params, operator, row_id, text
+from operators.mapped import Mapped, mapped
 from operators.spill import Spill
 
 Array = np.ndarray[Any, Any]
@@ -28,30 +28,21 @@ class IndexDocuments(Params):
     """Nothing to choose."""
 
 
-class Documents:
+class Documents(Mapped):
     """The documents of each passage; sorted, memory-mapped.
 
     As of `Texts`, a map may take of it only the documents of the ids in a row, which are in that row's `_key`.
     """
 
     content_addressed: ClassVar[bool] = True
+    files = tuple(_FILES)
 
     def __init__(self, folder: Path, owner: object = None) -> None:
         """Map the files of ``folder``; ``owner`` keeps a temporary folder alive."""
-        self._folder, self._owner = folder, owner
+        super().__init__(folder, owner)
         self.counters = {"positives_without_document": 0}
-        self._hi, self._lo, self._ends, raw = (_mapped(folder, name) for name in _FILES)
+        self._hi, self._lo, self._ends, raw = (mapped(folder / name, kind) for name, kind in _FILES.items())
         self._raw = raw.reshape(-1, 16)
-
-    def save(self, folder: Path) -> None:
-        """Copy the files below ``folder``."""
-        for name in _FILES:
-            shutil.copyfile(self._folder / name, folder / name)
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Map what ``save`` wrote."""
-        return cls(folder)
 
     def of(self, ids: pa.Array | pa.ChunkedArray) -> tuple[Array, pa.Array]:
         """The documents of each passage: offsets (N+1,) into ids (M,) of binary(16); an unknown passage has none."""
@@ -61,8 +52,7 @@ class Documents:
         known = rows >= 0
         starts[known] = ends[rows[known]]
         sizes[known] = ends[rows[known] + 1] - starts[known]
-        offsets = np.concatenate([[0], np.cumsum(sizes)])
-        at = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], sizes)
+        offsets, at = columns.ragged(starts, sizes)
         raw = np.ascontiguousarray(self._raw[at])
         return offsets, pa.Array.from_buffers(row_id, len(raw), [None, pa.py_buffer(raw)])
 
@@ -133,11 +123,6 @@ class DocumentsFold:
         for file in files:
             file.close()
         return Documents(folder, temporary)
-
-
-def _mapped(folder: Path, name: str) -> Array:
-    path, kind = folder / name, np.dtype(_FILES[name])
-    return np.memmap(path, kind, "r") if path.stat().st_size else np.empty(0, kind)
 
 
 @operator("build", version="3", reads={"passage_id": row_id, "doc_id": row_id, "title": text, "passage": text})

@@ -5,7 +5,6 @@ than ``words`` counts as one run, from ``least_words`` on: below, its words stan
 """
 
 import json
-import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from pydantic import Field, model_validator
 from operators import columns
 from operators.content import matches
 from operators.contract import Example, InputError, Params, operator, row_id, text
+from operators.mapped import Mapped, mapped
 from operators.ngrams import Hashed, hashed, lots, runs
 from operators.spill import Spill
 
@@ -55,28 +55,20 @@ class Found(NamedTuple):
     whole: Array  # (M,) bool, whether they are equal
 
 
-class Evaluation:
+class Evaluation(Mapped):
     """Evaluation texts by hash, with the benchmark and the row that each comes from; sorted, memory-mapped."""
+
+    files = (*_FILES, _NAMES, _META)
 
     def __init__(self, folder: Path, owner: object = None) -> None:
         """Map the files of ``folder``; ``owner`` keeps a temporary folder alive."""
-        self._folder, self._owner = folder, owner
-        mapped = [_mapped(folder, name) for name in _FILES]
-        self._hi, self._lo, self._ends, self._totals, self._wholes, self._wholes_rows, self._runs, self._runs_rows = mapped
+        super().__init__(folder, owner)
+        found = [mapped(folder / name, kind) for name, kind in _FILES.items()]
+        self._hi, self._lo, self._ends, self._totals, self._wholes, self._wholes_rows, self._runs, self._runs_rows = found
         self._names = pa.ipc.open_file(pa.memory_map(str(folder / _NAMES))).read_all()
         said = json.loads((folder / _META).read_text(encoding="utf-8"))
         self._lengths: list[int] = said["lengths"]
         self.benchmarks: dict[str, int] = said["benchmarks"]  # name → its texts
-
-    def save(self, folder: Path) -> None:
-        """Copy the files below ``folder``."""
-        for name in (*_FILES, _NAMES, _META):
-            shutil.copyfile(self._folder / name, folder / name)
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Map what ``save`` wrote."""
-        return cls(folder)
 
     def __len__(self) -> int:
         """How many different texts there are."""
@@ -93,8 +85,7 @@ class Evaluation:
         ends = np.concatenate([[0], self._ends])
         known = rows >= 0
         starts, sizes = np.where(known, ends[rows], 0), np.where(known, ends[rows + 1] - ends[rows], 0)
-        offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        at = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], sizes)
+        offsets, at = columns.ragged(starts, sizes)
         return offsets, self._names.take(pa.array(at)).combine_chunks()
 
     def find(self, texts: pa.Array | pa.ChunkedArray) -> Found:
@@ -137,11 +128,6 @@ class Evaluation:
 def _among(sorted_values: Array, known: Array) -> Array:
     at = np.minimum(np.searchsorted(known, sorted_values), max(len(known) - 1, 0))
     return known[at] == sorted_values if len(known) else np.zeros(len(sorted_values), bool)
-
-
-def _mapped(folder: Path, name: str) -> Array:
-    path, kind = folder / name, np.dtype(_FILES[name])
-    return np.asarray(np.memmap(path, kind, "r")) if path.stat().st_size else np.empty(0, kind)
 
 
 class EvaluationFold:

@@ -1,6 +1,5 @@
 """Map a user's own ids to ours, so that judgements made on theirs can be resolved."""
 
-import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from pydantic import model_validator
 
 from operators import columns
 from operators.contract import Columns, Example, Params, operator, row_id, text
+from operators.mapped import Mapped
 
 Array = np.ndarray[Any, Any]
 _FILES = ("names.npy", "ids.npy")
@@ -34,25 +34,17 @@ class IndexIds(Params):
         return self
 
 
-class IdMap:
+class IdMap(Mapped):
     """``source_id`` → ids, by a hash of 128 bits; memory-mapped."""
+
+    files = (*_FILES, _CARRIED)
 
     def __init__(self, folder: Path, owner: object = None) -> None:
         """Map the files of ``folder``; ``owner`` keeps a temporary folder alive."""
-        self._folder, self._owner = folder, owner
+        super().__init__(folder, owner)
         self._names = np.load(folder / "names.npy", mmap_mode="r", allow_pickle=False)
         self._ids = np.load(folder / "ids.npy", mmap_mode="r", allow_pickle=False)
         self._carried = pa.ipc.open_file(pa.memory_map(str(folder / _CARRIED))).read_all()
-
-    def save(self, folder: Path) -> None:
-        """Copy the files below ``folder``."""
-        for name in (*_FILES, _CARRIED):
-            shutil.copyfile(self._folder / name, folder / name)
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Map what ``save`` wrote."""
-        return cls(folder)
 
     def __len__(self) -> int:
         """How many pairs of a ``source_id`` and an id there are."""
@@ -77,8 +69,7 @@ class IdMap:
         wanted = _names(source_ids)
         starts = np.searchsorted(self._names["hi"], wanted["hi"])
         ends = np.searchsorted(self._names["hi"], wanted["hi"], side="right")
-        offsets = np.concatenate([[0], np.cumsum(ends - starts)])
-        at = np.arange(offsets[-1]) - np.repeat(offsets[:-1] - starts, ends - starts)
+        offsets, at = columns.ragged(starts, ends - starts)
         # Upper halves are equal by chance once in 2**64: such rows fall out here.
         right = self._names["lo"][at] == np.repeat(wanted["lo"], ends - starts)
         sums = np.concatenate([[0], np.cumsum(right)])

@@ -4,13 +4,12 @@ Ids travel through a flow; whoever needs the text takes it here. No file is read
 arrive in any order, but in the order of `passage_id`, as behind a group by it, none is written twice.
 """
 
-import shutil
 import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -20,11 +19,13 @@ from pydantic import Field
 
 from operators import columns
 from operators.contract import Example, Params, operator, row_id, text
+from operators.mapped import Mapped, mapped
 from operators.spill import Spill
 
 Array = np.ndarray[Any, Any]
 _ROWS = 256  # rows a block: what one random read has to decompress
-_FILES = {"hi.bin": "<u8", "lo.bin": "<u8", "keys.bin": "S16", "lengths.bin": "<i4", "exact.bin": "S16"}
+# Keys as bytes: numpy's S16 drops the zero bytes that one may end in.
+_FILES = {"hi.bin": "<u8", "lo.bin": "<u8", "keys.bin": "u1", "lengths.bin": "<i4", "exact.bin": "u1"}
 _TEXTS, _SCHEMA = "texts.arrow", pa.schema([("text", text)])
 _CACHED = 64 << 20  # bytes of blocks kept decompressed: a teacher's candidates come from everywhere, part after part
 
@@ -35,32 +36,22 @@ class IndexTexts(Params):
     level: int = Field(default=3, ge=1, le=19)
 
 
-class Texts:
+class Texts(Mapped):
     """Texts by id: each passage with its title, its content key and its length.
 
     A map may take of it only the texts of the ids in a row: they are in that row's `_key`, the artifact not in the recipe.
     """
 
     content_addressed: ClassVar[bool] = True
+    files = (*_FILES, _TEXTS)
 
     def __init__(self, folder: Path, owner: object = None) -> None:
         """Map the files of ``folder``; ``owner`` keeps a temporary folder alive."""
-        self._folder, self._owner = folder, owner
-        self._hi, self._lo = _mapped(folder, "hi.bin"), _mapped(folder, "lo.bin")
-        self._lengths = _mapped(folder, "lengths.bin")
-        self._keys, self._exact = _raw(folder, "keys.bin"), _raw(folder, "exact.bin")
+        super().__init__(folder, owner)
+        self._hi, self._lo, keys, self._lengths, exact = (mapped(folder / name, kind) for name, kind in _FILES.items())
+        self._keys, self._exact = keys.reshape(-1, 16), exact.reshape(-1, 16)
         self._file = pa.ipc.open_file(pa.memory_map(str(folder / _TEXTS)))
         self._blocks, self._held, self._turn = OrderedDict[int, pa.Array](), 0, threading.Lock()  # parts may be done at once
-
-    def save(self, folder: Path) -> None:
-        """Copy the files below ``folder``."""
-        for name in [*_FILES, _TEXTS]:
-            shutil.copyfile(self._folder / name, folder / name)
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Map what ``save`` wrote."""
-        return cls(folder)
 
     def __len__(self) -> int:
         """How many texts there are."""
@@ -243,20 +234,8 @@ def _table(ids: pa.Array, keys: Array, whole: pa.Array) -> pa.Table:
     return pa.table({"id": ids, "key": packed, "text": whole})
 
 
-def _mapped(folder: Path, name: str) -> Array:
-    path, kind = folder / name, np.dtype(_FILES[name])
-    return np.memmap(path, kind, "r") if path.stat().st_size else np.empty(0, kind)
-
-
 def _exact(whole: pa.Array) -> Array:
     return np.frombuffer(b"".join(xxhash.xxh3_128_digest(t.as_buffer()) for t in whole), np.uint8).reshape(-1, 16)
-
-
-def _raw(folder: Path, name: str) -> Array:
-    # As bytes: numpy's S16 drops the zero bytes that a key may end in.
-    path = folder / name
-    raw: Array = np.memmap(path, np.uint8, "r") if path.stat().st_size else np.empty(0, np.uint8)
-    return raw.reshape(-1, 16)
 
 
 def _clean(ids: pa.Array | pa.ChunkedArray) -> pa.Array:
