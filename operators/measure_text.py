@@ -1,8 +1,9 @@
 r"""Measure a text once, so that the rules of Gopher, C4 and FineWeb are cheap limits over stored numbers (`filter_quality`).
 
 Gopher: Rae et al., arXiv:2112.11446, appendix A.1.1; C4: Raffel et al., arXiv:1910.10683, section 2.2; FineWeb: Penedo et al.,
-arXiv:2406.17557, section 3.6. In scripts that set no blanks (Japanese, Chinese, Thai, Lao, Khmer, Burmese) a letter is half a
-word, so an n-gram has 2n of them; what has no meaning in a text is NaN there, and no rule rejects it.
+arXiv:2406.17557, section 3.6; where a paper leaves it open as its code counts (datatrove's filters, c4_utils of
+tensorflow-datasets; `filter_quality` says where not). In scripts that set no blanks (Japanese, Chinese, Thai, Lao, Khmer,
+Burmese) a letter is half a word, so an n-gram has 2n of them; what has no meaning in a text is NaN there, and no rule rejects it.
 """
 
 from collections.abc import Mapping
@@ -25,18 +26,26 @@ STATISTICS = (
     "characters", "words", "mean_word_length", "symbol_ratio", "bullet_lines", "ellipsis_lines", "letter_words", "stop_words",
     "digit_ratio", "unreadable_ratio", "duplicate_lines", "duplicate_line_characters", "duplicate_paragraphs",
     "duplicate_paragraph_characters", *(f"top_{n}gram" for n in TOP), *(f"duplicate_{n}grams" for n in DUPLICATE),
-    "terminal_lines", "short_lines", "c4_sentences", "c4_lines", "lorem_ipsum", "curly_brackets",
+    "terminal_lines", "short_lines", "line_breaks", "c4_sentences", "c4_lines", "lorem_ipsum", "curly_brackets",
 )  # fmt: skip
+_COUNTS = ("characters", "words", "mean_word_length", "symbol_ratio", "stop_words", "line_breaks", "c4_sentences", "curly_brackets")
+SHARES = frozenset(STATISTICS) - frozenset(_COUNTS)  # lie in 0..1
 ENGLISH = ("the", "be", "to", "of", "and", "that", "have", "with")  # Gopher's
 # C4's code has them.
 POLICY = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
 SHORT, C4_WORDS = 30, 5  # FineWeb: a line of fewer characters is short; C4 keeps lines of so many words
+_C4_LONG = 1000  # characters: no word of a line that C4 keeps is longer
 _BYTES = 4 << 20  # of text at a time: some 40 bytes of tables a byte
 _NGRAM_WORDS = 1 << 20  # of a longer text the n-grams of so many words are looked at: Gopher takes none of over 100,000
 _DENSE = f"[{UNSPACED}]"
 _QUOTE = "[\"'”’»」』）)\\]]*"
-_END = rf"[.!?…。！？｡؟۔।॥።។၊။]{_QUOTE}$|[\"”]$"
-_SENTENCE = rf"[.!?…؟۔।॥።។။]+{_QUOTE}(?:\s|$)|[。！？｡]+|[\"”]$"
+# Unicode's Sentence_Terminal of living scripts, as in datatrove; and the ellipsis.
+_FULL = "。！？．｡"
+_STOP = ".!?…‼⁇⁈⁉‽։\u061d؟۔܀܁܂߹।॥၊။።፧፨᙮᜵᜶។៕᠃᠉᥄᥅꓿꘎꘏꛳꛷"
+_END = rf"[{_STOP}{_FULL}]{_QUOTE}$|[\"”]$"
+_SENTENCE = rf"[{_STOP}]+{_QUOTE}(?:\s|$)|[{_FULL}]+|[\"”]$"
+_CITATION = r"\[\d*\]|\[edit\]|\[citation needed\]"  # C4 takes Wikipedia's out before it looks at a line's end
+_TRIMMED = "".join(map(chr, [*range(0x21, 0x30), *range(0x3A, 0x41), *range(0x5B, 0x61), *range(0x7B, 0x7F)])) + "«»“”‘’„…–—"
 _BULLET = r"^(?:[•‣⁃◦▪▫■□●○∙·]|[-*–] )"
 
 
@@ -62,16 +71,18 @@ def _reads(p: MeasureText) -> Columns:
     return {p.column: text, **({p.lang: text} if p.lang else {})}
 
 
-@operator("map", version="1", reads=_reads, writes=dict.fromkeys(STATISTICS, score), rows="same")
+@operator("map", version="2", reads=_reads, writes=dict.fromkeys(STATISTICS, score), rows="same")
 def measure_text(table: pa.Table, p: MeasureText) -> pa.Table:
     """Add every statistic of `STATISTICS` as float32. Ratios are 0 for an empty text.
 
-    ``characters`` includes white space. ``symbol_ratio``: of hashes or of ellipses to words, the larger. ``unreadable_ratio``:
-    U+FFFD to characters that are no space, as is ``digit_ratio``. Lines and paragraphs are not empty and without outer space; the
-    duplicates are those after the first. ``top_2gram``: the share of the words' characters in the most frequent n-gram, each
+    ``characters`` includes white space. ``words`` and ``mean_word_length`` leave out what is punctuation or symbols alone, ratios
+    to words count it. ``symbol_ratio``: of hashes or of ellipses to words, the larger; ``line_breaks``: of line feeds.
+    ``stop_words``: how many different ones, without case and outer punctuation. ``unreadable_ratio``: U+FFFD to characters that
+    are no space, as is ``digit_ratio``. Lines and paragraphs are not empty and without outer space; the duplicates are those after the first. ``top_2gram``: the share of the words' characters in the most frequent n-gram, each
     once (0 where it occurs once); ``duplicate_5grams``: in n-grams that stood in the text before; both of its first million
-    words. ``c4_lines``: the share of lines that C4 keeps (a terminal mark, no ellipsis, five words, no JavaScript, no policy);
-    ``c4_sentences``: theirs.
+    words. ``terminal_lines`` end in a sentence's mark, closing quotes and brackets may follow. ``c4_lines``: the share of lines
+    that C4 keeps (such a mark, citations such as [1] aside, no ellipsis, five words, none above 1,000 characters, no JavaScript,
+    no policy); ``c4_sentences``: theirs.
     """
     said = table[p.column].combine_chunks()
     langs = table[p.lang].to_pylist() if p.lang else [p.language] * len(table)
@@ -106,26 +117,37 @@ def _measured(said: pa.Array, langs: list[str], stop_words: Mapping[str, tuple[s
     rows, weight = line_rows[word_lines], np.where(_matches(words, f"^{_DENSE}$"), 0.5, 1.0)
     length = _lengths(words)
     total, visible = _sums(rows, weight, len(said)), of["characters"] - of["space"]
-    plain = weight == 1
+    spoken = _matches(words, r"[^\p{P}\p{S}]")
+    plain = (weight == 1) & spoken
     mean = _ratio(_sums(rows, length * plain, len(said)), _sums(rows, plain, len(said)))
     stops = _stop_words(words, rows, langs, stop_words)
     return {
-        "characters": of["characters"], "words": total, "mean_word_length": np.where(unspaced, np.nan, mean),
+        "characters": of["characters"], "words": _sums(rows, weight * spoken, len(said)),
+        "mean_word_length": np.where(unspaced, np.nan, mean),
         "symbol_ratio": _ratio(np.maximum(of["hash"], _count(said, r"\.\.\.|…")), total),
         "letter_words": _ratio(_sums(rows, weight * _matches(words, r"[\p{L}\p{M}]"), len(said)), total),
         "stop_words": np.where(unspaced, np.nan, stops),
         "digit_ratio": _ratio(of["digit"], visible), "unreadable_ratio": _ratio(of["unreadable"], visible),
-        **_of_lines(lines, line_rows, _sums(word_lines, weight, len(lines)), len(said), 2 * of["unended"] > of["letter"]),
+        "line_breaks": _ratio(_count(said, "\n"), total),
+        **_of_lines(lines, line_rows, _full(word_lines, weight, length, len(lines)), len(said), 2 * of["unended"] > of["letter"]),
         **_of_paragraphs(said), **_of_ngrams(words, rows, length, unspaced),
         "lorem_ipsum": _matches(said, r"(?i)lorem\s+ipsum").astype(float), "curly_brackets": of["curly"],
     }  # fmt: skip
 
 
-def _of_lines(lines: pa.Array, rows: Array, words: Array, count: int, no_stop: Array) -> dict[str, Array]:
+def _full(lines: Array, weight: Array, length: Array, count: int) -> Array:
+    """Which lines C4 keeps by their words: of enough, none of them too long: (count,) bool."""
+    full: Array = (_sums(lines, weight, count) >= C4_WORDS) & (_sums(lines, length > _C4_LONG, count) == 0)
+    return full
+
+
+def _of_lines(lines: pa.Array, rows: Array, full: Array, count: int, no_stop: Array) -> dict[str, Array]:
     number = _sums(rows, np.ones(len(rows)), count)
     ellipsis, ends = _matches(lines, r"(?:\.\.\.|…)$"), _matches(lines, _END)
-    kept = ends & ~ellipsis & (words >= C4_WORDS) & ~_matches(lines, "(?i)javascript|" + "|".join(POLICY))
-    sentences = _sums(rows, np.maximum(_count(lines, _SENTENCE), 1) * kept, count)
+    bare = pc.utf8_trim_whitespace(pc.replace_substring_regex(lines, _CITATION, ""))
+    ended = _matches(bare, _END) & ~_matches(bare, r"(?:\.\.\.|…)$")
+    kept = ended & full & ~_matches(lines, "(?i)javascript|" + "|".join(POLICY))
+    sentences = _sums(rows, np.maximum(_count(bare, _SENTENCE), 1) * kept, count)
     wide = class_counts(lines)
     width = wide["characters"] + wide["unspaced"]
 
@@ -206,12 +228,15 @@ def _words(lines: pa.Array, unspaced: Array) -> tuple[pa.Array, Array]:
 
 
 def _stop_words(words: pa.Array, rows: Array, langs: list[str], stop_words: Mapping[str, tuple[str, ...]]) -> Array:
-    small = pc.utf8_lower(words)
+    small = pc.utf8_trim(pc.utf8_lower(words), _TRIMMED)
     found = np.full(len(langs), np.nan)
     for lang in sorted(set(langs) & set(stop_words)):
         mine = np.array([one == lang for one in langs])
-        is_one = pc.is_in(small, value_set=pa.array(list(stop_words[lang]), text)).to_numpy(zero_copy_only=False)
-        found[mine] = _sums(rows, is_one, len(langs))[mine]
+        which = pc.index_in(small, value_set=pa.array(dict.fromkeys(stop_words[lang]), text))
+        at = which.is_valid().to_numpy(zero_copy_only=False)
+        width = len(stop_words[lang])
+        pairs = np.unique(rows[at] * width + which.drop_null().to_numpy())  # each word of a text once
+        found[mine] = np.bincount(pairs // width, minlength=len(langs))[mine] if width else 0
     return found
 
 

@@ -85,3 +85,5 @@ def test_options_that_do_nothing_are_refused():
     with pytest.raises(ValidationError, match="do nothing where dense is null"):
         DropContaminated(dense_ids="near")
     assert DropContaminated(exact=False, ngram=None, dense=0.0).tiers == {"embedding": ("candidate_ids", "dense_scores", 0.0)}
+    with pytest.raises(ValidationError, match="less than or equal to 1"):
+        DropContaminated(dense=95)
