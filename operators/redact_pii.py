@@ -1,11 +1,12 @@
 """Redact or reject what tells of a person: mail addresses, telephones, public IP addresses, IBANs, cards, SSNs.
 
-Run it behind `repair_text`: a zero width sign within an address hides it. Patterns propose, checks decide: the checksum of a card
-(Luhn, ISO/IEC 7812) and of an IBAN (ISO 7064 mod 97, length by country), the ranges that no SSN or address falls into, `phonenumbers` (Google's libphonenumber) for a telephone.
-Of 1,000 of each kind planted in debian_docs_en all mail addresses, IBANs, SSNs and IPv6 are found, 99.3 % of cards and IPv4,
-99.8 % of telephones with + and 98.8 % of those of the US without (a digit just before or behind hides them); one other find.
-In its 81 MB as they are: 3,133 mail addresses (84 of them ids of messages), 86 IPv4 and 25 IPv6, all addresses by their form,
-most made up for examples; 70 telephones, of which 69 are; no card, IBAN or SSN. 5 MB/s.
+Run it behind `repair_text`: a zero width sign within an address hides it. Patterns propose, checks decide: the checksum of a
+card (Luhn, ISO/IEC 7812) and of an IBAN (ISO 7064 mod 97, length by country), the ranges that no SSN or address falls into,
+`phonenumbers` (Google's libphonenumber) for a telephone. Of 1,000 of each kind planted in debian_docs_en all mail addresses,
+IBANs, SSNs and IPv6 are found, 99.3 % of cards and IPv4, 99.8 % of telephones with + and 98.8 % of those of the US without (a
+digit just before or behind hides them); one other find. In its 81 MB as they are: 3,133 mail addresses (84 of them ids of
+messages), 86 IPv4 and 25 IPv6, all addresses by their form, most made up for examples; 70 telephones, of which 69 are; no card,
+IBAN or SSN. 5 MB/s.
 """
 
 import ipaddress

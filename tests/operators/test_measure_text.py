@@ -12,9 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from operators import lines
 from operators import measure_text as module
 from operators.contract import apply, text
-from operators.measure_text import DUPLICATE, ENGLISH, POLICY, STATISTICS, TOP, MeasureText, measure_text
+from operators.lines import POLICY
+from operators.measure_text import DUPLICATE, ENGLISH, STATISTICS, TOP, MeasureText, measure_text
 from operators.sentences import UNSPACED_RANGES
 
 JAPANESE = "川は海に流れる。山は高い。\n空は青い。明日は雨が降るでしょう。"
@@ -146,7 +148,7 @@ def test_real_texts_of_many_scripts(tmp_path):
 def test_no_cut_of_the_table_changes_a_row(monkeypatch):
     said = [JAPANESE, THAI, "buy now " * 9, "", "a b a b\n" * 7, "Iron rusts."] * 3
     whole = measured(said)
-    monkeypatch.setattr(module, "_BYTES", 40)
+    monkeypatch.setattr(lines, "_BYTES", 40)
     assert repr(measured(said)) == repr(whole)
     assert [repr({**r, "_row": 0}) for r in whole] == [repr({**measured([s])[0], "_row": 0}) for s in said]
 
