@@ -37,7 +37,7 @@ class DropContaminated(Params):
     def _every_option_acts(self) -> Self:
         if not self.exact and not any(at is not None for at in (self.ngram, self.rouge, self.bm25, self.dense)):
             raise ValueError("every tier is off: no row would be dropped")
-        if self.dense is None and self.model_fields_set & {"dense_ids", "dense_scores"}:
+        if self.dense is None and self.moved("dense_ids", "dense_scores"):
             raise ValueError("dense_ids and dense_scores do nothing where dense is null: leave them out")
         return self
 

@@ -48,7 +48,7 @@ class DropLines(Params):
             raise ValueError("rules are empty and repeated is null: no line would be dropped")
         if len(set(self.rules)) < len(self.rules):
             raise ValueError("rules name each once")
-        if "words" in self.model_fields_set and "c4.words" not in self.rules:
+        if self.moved("words") and "c4.words" not in self.rules:
             raise ValueError("words does nothing where rules lack c4.words; leave it out")
         for name, of in self.identify.items():
             if self.column not in of:

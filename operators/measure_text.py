@@ -65,7 +65,7 @@ class MeasureText(Params):
     @model_validator(mode="after")
     def one_way_to_tell_the_language(self) -> Self:
         """Refuse a language beside the column of languages."""
-        if self.lang and "language" in self.model_fields_set:
+        if self.lang and self.moved("language"):
             raise ValueError("language does nothing where lang names a column; leave one out")
         return self
 

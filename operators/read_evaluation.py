@@ -36,7 +36,7 @@ class ReadEvaluation(Params):
         """Refuse a grade of documents that are not taken, and a side twice."""
         if len(set(self.take)) < len(self.take):
             raise ValueError("take names each side once")
-        if "documents" not in self.take and "min_relevance" in self.model_fields_set:
+        if "documents" not in self.take and self.moved("min_relevance"):
             raise ValueError("min_relevance does nothing where take lacks documents; leave it out")
         return self
 

@@ -92,7 +92,7 @@ class RedactPii(Params):
         """Refuse what does nothing."""
         if len(set(self.kinds)) < len(self.kinds) or len(set(self.columns)) < len(self.columns):
             raise ValueError("kinds and columns name each once")
-        if self.action == "reject" and {"placeholder", "identify"} & self.model_fields_set:
+        if self.action == "reject" and self.moved("placeholder", "identify"):
             raise ValueError("placeholder and identify do nothing where action is reject: no text changes")
         if self.region and "phone" not in self.kinds:
             raise ValueError("region does nothing where kinds lacks phone")

@@ -115,3 +115,8 @@ def test_counts_and_repeated_go_together():
         dropped(["a"], repeated=2)
     with pytest.raises(InputError, match="below the at_least"):
         dropped(["a"], counted(["a"], CountLines(at_least=5)), repeated=2)
+
+
+def test_a_worker_that_is_told_every_field_takes_them():
+    for p in (DropLines(rules=("symbols",)),):
+        assert DropLines.model_validate_json(p.model_dump_json()) == p

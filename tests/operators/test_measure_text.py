@@ -196,3 +196,8 @@ def test_c4_takes_citations_out_and_no_line_with_a_word_of_a_thousand_characters
 
 def test_sentences_of_other_scripts_end_too():
     assert [row["terminal_lines"] for row in measured(["Ողջույն։", "Ｅｎｄ．", "ខ្ញុំទៅផ្ទះ។", "what‽"])] == [1, 1, 1, 1]
+
+
+def test_a_worker_that_is_told_every_field_takes_them():
+    for p in (MeasureText(lang="lang"),):
+        assert MeasureText.model_validate_json(p.model_dump_json()) == p

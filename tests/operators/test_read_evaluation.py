@@ -65,3 +65,8 @@ def test_options_that_do_nothing_are_refused():
         ReadEvaluation(path="nq", take=("queries",), min_relevance=2)
     with pytest.raises(ValueError, match="take names each side once"):
         ReadEvaluation(path="nq", take=("queries", "queries"))
+
+
+def test_a_worker_that_is_told_every_field_takes_them():
+    for p in (ReadEvaluation(path="nq", take=("queries",)),):
+        assert ReadEvaluation.model_validate_json(p.model_dump_json()) == p

@@ -126,3 +126,8 @@ def test_long_runs_that_almost_match_take_no_long_time():
 def test_options_that_do_nothing_are_refused(given_, told):
     with pytest.raises(ValueError, match=told):
         RedactPii(**given_)
+
+
+def test_a_worker_that_is_told_every_field_takes_them():
+    for p in (RedactPii(action="reject"),):
+        assert RedactPii.model_validate_json(p.model_dump_json()) == p
