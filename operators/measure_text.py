@@ -190,9 +190,10 @@ def _stop_words(words: pa.Array, rows: Array, langs: list[str], stop_words: Mapp
     found = np.full(len(langs), np.nan)
     for lang in sorted(set(langs) & set(stop_words)):
         mine = np.array([one == lang for one in langs])
-        which = pc.index_in(small, value_set=pa.array(dict.fromkeys(stop_words[lang]), text))
+        wanted = dict.fromkeys(word.lower().strip(_TRIMMED) for word in stop_words[lang])
+        which = pc.index_in(small, value_set=pa.array([*wanted], text))
         at = which.is_valid().to_numpy(zero_copy_only=False)
-        width = len(stop_words[lang])
+        width = len(wanted)
         pairs = np.unique(rows[at] * width + which.drop_null().to_numpy())  # each word of a text once
         found[mine] = np.bincount(pairs // width, minlength=len(langs))[mine] if width else 0
     return found

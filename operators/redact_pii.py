@@ -2,11 +2,15 @@
 
 Run it behind `repair_text`: a zero width sign within an address hides it. Patterns propose, checks decide: the checksum of a
 card (Luhn, ISO/IEC 7812) and of an IBAN (ISO 7064 mod 97, length by country), the ranges that no SSN or address falls into,
-`phonenumbers` (Google's libphonenumber) for a telephone. Of 1,000 of each kind planted in debian_docs_en all mail addresses,
-IBANs, SSNs and IPv6 are found, 99.3 % of cards and IPv4, 99.8 % of telephones with + and 98.8 % of those of the US without (a
-digit just before or behind hides them); one other find. In its 81 MB as they are: 3,133 mail addresses (84 of them ids of
-messages), 86 IPv4 and 25 IPv6, all addresses by their form, most made up for examples; 70 telephones, of which 69 are; no card,
-IBAN or SSN. 5 MB/s.
+`phonenumbers` (Google's libphonenumber) for a telephone.
+What it catches is measured (tests/bench/curate_planted.py): of 500 of each kind in sentences of debian_docs_en all mail
+addresses, IBANs and IPv6, 99.6 % of cards, 99.4 % of SSNs and of telephones with +, 99.6 % of those of the US without, 98 % of
+IPv4; three other finds. It takes for what they are not: a bare 3-2-4 number for an SSN, always; a bare version of four numbers
+of which one is above 63 for an address (220 of 500 versions), 2 % of any 16 digits for cards; no hash, UUID, MAC, ISBN, time or
+DOI.
+In debian_docs_en's 81 MB as they are by reading: 3,133 mail addresses (84 of them ids of messages), 86 IPv4 and 25 IPv6, all
+addresses by their form, most made up for examples; 70 telephones, of which 69 are; no card, IBAN or SSN. IBANs are found in
+capitals, addresses of scripts without blanks, as of Japanese letters, are not.
 """
 
 import ipaddress

@@ -191,3 +191,8 @@ def test_what_has_no_meaning_in_a_script_rejects_none():
 def test_names_that_do_nothing_are_refused_with_a_hint(given_, told):
     with pytest.raises(ValueError, match=told.replace("(", r"\(")):
         FilterQuality(**given_)
+
+
+def test_a_reject_tells_a_large_value_in_full():
+    told = filtered([joined(prose(2, 8_400))], families=("gopher",)).rejects.to_pylist()
+    assert [(r["reason"], r["value"]) for r in told] == [("gopher.max_words", "100800")]

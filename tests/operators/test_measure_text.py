@@ -201,3 +201,8 @@ def test_sentences_of_other_scripts_end_too():
 def test_a_worker_that_is_told_every_field_takes_them():
     for p in (MeasureText(lang="lang"),):
         assert MeasureText.model_validate_json(p.model_dump_json()) == p
+
+
+def test_stop_words_are_found_however_the_list_writes_them():
+    row = measured(["Der Hund und l'arbre"], language="de", stop_words={"de": ("DER", "Und", "der", "hund.")})[0]
+    assert row["stop_words"] == 3
