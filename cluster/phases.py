@@ -21,7 +21,7 @@ from operators.contract import InputError
 def work_for(task: Task, bench: Bench, kind: Kind, name: str, inputs: list[Any], **more: Any) -> Work:
     """A unit of work of this step."""
     return Work(
-        kind, name, task.spec, task.params.model_dump_json(), dict(task.using), inputs, task.home,
+        kind, name, task.spec, task.params.model_dump_json(exclude_unset=True), dict(task.using), inputs, task.home,
         bench.store.uri, RUN, task.keep, bench.buckets, paths=task.paths,
         columns=task.columns, **serving(task.using), **more,
     )  # fmt: skip

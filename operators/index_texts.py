@@ -65,6 +65,10 @@ class Texts(Mapped):
         """Which of these ids have a text: (N,) bool; a null has none."""
         return self._find(_clean(ids)) >= 0
 
+    def places(self, ids: pa.Array | pa.ChunkedArray) -> Array:
+        """Where each id stands among all, in order: (N,) int64, -1 of an unknown one. It hangs on every other text."""
+        return self._find(_clean(ids))
+
     def take(self, ids: pa.Array | pa.ChunkedArray) -> pa.Array:
         """The text of each id, the title on a line above; an unknown id is a KeyError, null stays null."""
         rows = self._rows(ids)
