@@ -89,7 +89,7 @@ def do_refresh(args: argparse.Namespace) -> int:
         if published and not faults:
             point(store, published)
     same = ran.published is not None and before.strip() == ran.published.rsplit("/", 1)[1]
-    value = {"status": 1 if faults else 0, "ran": pending, "published": ran.published, "beside": ran.beside, "new": not same, "faults": faults}
+    value = {"status": 1 if faults else 0, "ran": pending, "published": ran.published, "new": not same, "faults": faults}
     news = f"{'nothing new' if same else 'new version'}: {ran.published}"
     said = news if ran.published else "no step of this flow publishes a set"
     text = "\n".join(faults) or said

@@ -47,7 +47,8 @@ def kind_of(path: Path, given: str) -> str:
         return given
     suffix = [s for s in path.suffixes if s not in (".gz", ".zst")][-1:]
     if not suffix or suffix[0].lower() not in SUFFIXES:
-        raise InputError(f"{path}: its format cannot be told by its name; give format: parquet, jsonl, csv, tsv, text, html, pdf or python")
+        known = "parquet, jsonl, csv, tsv, text, html, pdf or python"
+        raise InputError(f"{path}: its format cannot be told by its name; give format: {known}")
     return SUFFIXES[suffix[0].lower()]
 
 

@@ -1,11 +1,14 @@
 """The main text of an HTML page by trafilatura (Barbaresi, ACL 2021), as Markdown: headings, lists, code and tables stay."""
 
 import codecs
+import copy
 import re
 from typing import Any
 
 _CHARSET = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([\w.:-]+)", re.IGNORECASE)
 _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+_ROOT = re.compile(r"<(?:html|body|!doctype)\b", re.IGNORECASE)  # without one it is a piece of a page
+_SHORT = 1000  # characters
 _CELLS = re.compile(r"\| *$", re.MULTILINE)
 
 
@@ -18,19 +21,35 @@ def read(raw: bytes | str) -> dict[str, Any]:
         raw = found
     import trafilatura
 
-    tree = trafilatura.load_html(raw)
+    whole = raw if _ROOT.search(raw) else f"<html><body>{raw}</body></html>"
+    tree = trafilatura.load_html(whole)
     if tree is None:
         return {"fault": ["not HTML", raw[:100]]}
     heads = [one.text_content() for one in tree.iter("h1")]
     title = " ".join((heads[0] if len(heads) == 1 and heads[0].strip() else tree.findtext(".//title") or "").split())
     _lift_captions(tree)
-    text = trafilatura.extract(
-        tree, output_format="markdown", include_formatting=True, include_comments=False, include_tables=True, fast=True
-    )
+    text = _main(tree)
+    if len(text) < _SHORT:
+        text = _main(tree, short=True) or text
     text = text or trafilatura.html2txt(tree)
     if not text or not text.strip():
         return {"fault": ["no text on the page", title[:100]]}
     return {"title": title, "text": _CELLS.sub("|", text).strip()}
+
+
+def _main(tree: Any, *, short: bool = False) -> str:
+    """By itself trafilatura takes all words of a page whose main text has less than 250 characters, the navigation's, too."""
+    import trafilatura
+    from trafilatura.settings import use_config
+
+    config = use_config()
+    if short:
+        config.set("DEFAULT", "MIN_EXTRACTED_SIZE", "1")
+    said = trafilatura.extract(
+        copy.deepcopy(tree), output_format="markdown", include_formatting=True, include_comments=False, include_tables=True,
+        fast=True, config=config,
+    )  # fmt: skip
+    return said or ""
 
 
 def decoded(raw: bytes) -> str | list[str]:

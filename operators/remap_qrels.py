@@ -25,13 +25,14 @@ def remap_qrels(table: pa.Table, p: RemapQrels, *, documents: IdMap, queries: Id
     judgement is a reject. So is one of a query that ``queries`` lacks, where it has any.
     """
     if CARRIED not in documents.carries:
-        raise InputError("remap_qrels: documents: the map has no representatives; give its index_ids step carry: [representative]")
+        raise InputError(f"remap_qrels: documents: the map has no representatives; give its index_ids step carry: [{CARRIED}]")
     asked, judged = table["query_source_id"].to_pylist(), table["corpus_source_id"].to_pylist()
     offsets, found = documents.find(judged)
     told = documents.carried(judged)[CARRIED]
     reasons = {int(i): ("document is not in the corpus", judged[i]) for i in np.flatnonzero(np.diff(offsets) == 0)}
     if queries is not None and len(queries):
-        reasons |= {int(i): ("query is not among the queries", asked[i]) for i in np.flatnonzero(np.diff(queries.find(asked)[0]) == 0)}
+        gone = np.flatnonzero(np.diff(queries.find(asked)[0]) == 0).tolist()
+        reasons |= {i: ("query is not among the queries", asked[i]) for i in gone}
     good = np.array([i for i in range(len(table)) if i not in reasons], np.int64)
     first = pa.array(offsets[good])  # a source_id of two documents means the first
     kept = table.take(pa.array(good))

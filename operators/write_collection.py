@@ -76,6 +76,7 @@ def example() -> Example:
     table = pa.table({
         "passage_id": columns.content_ids([""] * 3, said), "source_id": pa.array(["1", "2", "3"], text),
         "title": pa.array(["", "Birch", ""], text), "passage": pa.array(said, text), "lang": pa.array(["en"] * 3, text),
-        "source": pa.array(["web"] * 3, text), "licence": pa.array(["CC0-1.0"] * 3, text), "position": pa.array([0, 1, 33], pa.int64()),
+        "source": pa.array(["web"] * 3, text), "licence": pa.array(["CC0-1.0"] * 3, text),
+        "position": pa.array([0, 1, 33], pa.int64()),
     })  # fmt: skip
     return Example(table, WriteCollection())
