@@ -54,7 +54,7 @@ def run(flow: Flow, bench: Bench, sample: int | None = None, until: str | None =
             if latest:
                 point(bench.store, home)
         if p.step.op.publishes and not manifest["rows"] and p.step.name not in idle:
-            raise StepFailed(f"{p.step.name}: no row came this far, nothing is published; the funnel says where they went")
+            raise StepFailed(f"{p.step.name}: {_took(funnel) or 'no row came this far'}; nothing is published")
         if p.step.name == until:
             break
     main = next((one for kind, one in published.items() if kind in ("train", "corpus")), None)
@@ -77,12 +77,19 @@ def _made(task: Task, bench: Bench) -> dict[str, Any]:
     except InputError as error:
         if not task.inputs or any(m["rows"] for home in task.inputs if (m := manifest_of(bench.store, home))):
             raise
-        took = next((f for f in bench.funnel if f["rows_in"] and not f["rows_out"] and f["rejected"]), None)
-        if took is None:
+        if not (said := _took(bench.funnel)):
             raise
-        most = max(took["rejected"], key=took["rejected"].get)
-        said = f"no row came this far: {took['step']} let none of its {took['rows_in']} through, most as {most!r}"
-        raise InputError(f"{task.name}: {said}; look with `pithead show FLOW {took['step']} --rejects`") from error
+        raise InputError(f"{task.name}: {said}") from error
+
+
+def _took(funnel: list[dict[str, Any]]) -> str:
+    """Which step let no row through, why most, and how to look; empty where none did."""
+    took = next((f for f in funnel if f["rows_in"] and not f["rows_out"] and f["rejected"]), None)
+    if took is None:
+        return ""
+    most = max(took["rejected"], key=took["rejected"].get)
+    said = f"no row came this far: {took['step']} let none of its {took['rows_in']} through, most as {most!r}"
+    return f"{said}; look with `pithead show FLOW {took['step']} --rejects`"
 
 
 def _check_endpoints(flow: Flow, planned: list[Planned], store: Store, until: str | None) -> None:
