@@ -65,9 +65,9 @@ class Texts(Mapped):
         """Which of these ids have a text: (N,) bool; a null has none."""
         return self._find(_clean(ids)) >= 0
 
-    def places(self, ids: pa.Array | pa.ChunkedArray) -> Array:
-        """Where each id stands among all, in order: (N,) int64, -1 of an unknown one. It hangs on every other text."""
-        return self._find(_clean(ids))
+    def ranks(self, ids: pa.Array | pa.ChunkedArray) -> Array:
+        """How many texts have a smaller id: (N,) int64. It hangs on every other text."""
+        return columns.ranks(self._hi, self._lo, columns.id_pairs(_clean(ids)))
 
     def take(self, ids: pa.Array | pa.ChunkedArray) -> pa.Array:
         """The text of each id, the title on a line above; an unknown id is a KeyError, null stays null."""

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from operators import columns
 from operators.content import indexed
-from operators.contract import Example, InputError, Params, operator, row_id
+from operators.contract import Example, Params, operator, row_id
 from operators.index_texts import Texts
 
 
@@ -25,14 +25,12 @@ class Ranks(Texts):
 
 @operator("map", version="1", reads=lambda p: {p.key: row_id}, writes={"position": pa.int64()}, rows="same")
 def number_texts(table: pa.Table, p: NumberTexts, *, texts: Ranks) -> pa.Table:
-    """Add ``position``, from 0, in the order of ids; texts of the index that no row has leave gaps."""
-    found = texts.places(table[p.key])
-    if (found < 0).any():
-        raise InputError("number_texts: a row's text is not in the index; index the rows that are numbered, or those above them")
-    return columns.put(table, "position", pa.array(found))
+    """Add ``position``: how many texts have a smaller id. Texts that no row has leave gaps; a row's own need not be there."""
+    return columns.put(table, "position", pa.array(texts.ranks(table[p.key]), pa.int64()))
 
 
 def example() -> Example:
-    """Three of four texts, one of them twice."""
+    """Three of four texts, one of them twice, and an id beyond all."""
     ids, texts = indexed(["oak", "birch", "elm", "ash"])
-    return Example(pa.table({"passage_id": pa.array([ids[0], ids[3], ids[1], ids[0]], row_id)}), NumberTexts(), {"texts": texts})
+    rows = [ids[0], ids[3], ids[1], ids[0], b"\xff" * 16]
+    return Example(pa.table({"passage_id": pa.array(rows, row_id)}), NumberTexts(), {"texts": texts})

@@ -4,7 +4,7 @@ import pyarrow as pa
 
 from operators import columns
 from operators.content import indexed
-from operators.contract import Example, Outcome, Params, operator, reject, row_id, text
+from operators.contract import Example, Params, operator, row_id, text
 from operators.index_texts import Texts
 
 _LINES = 4  # of a text that are tried as the end of its title
@@ -14,22 +14,22 @@ class TakePassages(Params):
     """Nothing to choose."""
 
 
-@operator(
-    "map", version="1", reads={"passage_id": row_id}, writes={"passage_id": row_id, "title": text, "passage": text}, rows="fewer"
-)
-def take_passages(table: pa.Table, p: TakePassages, *, texts: Texts) -> Outcome:
-    """Set ``title`` and ``passage``; an id without a text is a reject."""
-    there = texts.has(table["passage_id"])
+_COLUMNS = {"passage_id": row_id, "title": text, "passage": text}
+
+
+@operator("map", version="1", reads=_COLUMNS, writes=_COLUMNS, rows="same")
+def take_passages(table: pa.Table, p: TakePassages, *, texts: Texts) -> pa.Table:
+    """Set ``title`` and ``passage``; a row whose id has no text keeps its own."""
     titles, passages = [], []
-    kept = table.filter(pa.array(there))
-    for part in columns.slices(kept.select(["passage_id"])):
-        said = texts.take(part["passage_id"])
-        for one, whole in zip(part["passage_id"].to_pylist(), said.to_pylist(), strict=True):
-            title, passage = parted(one, whole)
+    for part in columns.slices(table.select(list(_COLUMNS))):
+        there = pa.array(texts.has(part["passage_id"]))
+        found = iter(texts.take(part["passage_id"].filter(there)).to_pylist())
+        for row, known in zip(part.to_pylist(), there.to_pylist(), strict=True):
+            own = (row["title"], row["passage"])
+            title, passage = parted(row["passage_id"], next(found)) if known else own
             titles.append(title)
             passages.append(passage)
-    kept = columns.put(columns.put(kept, "title", pa.array(titles, text)), "passage", pa.array(passages, text))
-    return Outcome(kept, reject(table, ~there, "no text of this id").rejects)
+    return columns.put(columns.put(table, "title", pa.array(titles, text)), "passage", pa.array(passages, text))
 
 
 def parted(one: bytes, whole: str) -> tuple[str, str]:
@@ -45,7 +45,7 @@ def parted(one: bytes, whole: str) -> tuple[str, str]:
 
 
 def example() -> Example:
-    """Two rows that take the texts of others, and one whose text is gone."""
+    """Two rows that take the texts of others, and one whose text the index lacks."""
     ids, texts = indexed(["An oak.\nIt is a tree.", "Birches."])
     table = pa.table({"passage_id": pa.array([*ids, b"0" * 16], row_id), "passage": pa.array(["a", "b", "c"], text)})
-    return Example(table, TakePassages(), {"texts": texts})
+    return Example(table.append_column("title", pa.array(["", "x", "y"], text)), TakePassages(), {"texts": texts})
