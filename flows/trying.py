@@ -49,7 +49,7 @@ def attempt(flow: Flow, store: Store, name: str, rows: int, sample: int | None =
     if part is None:
         raise InputError(f"{name}: its input has no rows")
     table = store.read_table(part["file"]).slice(0, rows)
-    params = step.params.model_dump_json()
+    params = step.params.model_dump_json(exclude_unset=True)
     # Through the ledger of the part: what was answered before is not asked again, what is asked now is kept.
     job = Job(Work("map", part["part"], step.spec, params, dict(task.using), [], task.home, store.uri, "try"), "try-0")
     ears = {k: Listening(v) if hasattr(v, "complete") else v for k, v in job.used.items()}
