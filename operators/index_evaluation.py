@@ -38,6 +38,7 @@ class IndexEvaluation(Params):
 
     words: int = Field(default=13, ge=2, description="words of a run")
     least_words: int = Field(default=8, ge=1, description="a shorter text is found as a whole alone")
+    may_be_empty: bool = Field(default=False, description="without a text nothing is found; else that is a fault")
     common: int = Field(default=1000, ge=1, description="a run of more evaluation texts than this is boilerplate, and finds none")
 
     @model_validator(mode="after")
@@ -180,7 +181,7 @@ class EvaluationFold:
         self._lengths |= later._lengths
 
     def finish(self) -> Evaluation:
-        """Sort, and write; raises `InputError` where no text has a word."""
+        """Sort, and write; raises `InputError` where no text has a word and one must."""
         temporary = tempfile.TemporaryDirectory(prefix="pithead-evaluation-")
         folder = Path(temporary.name)
         hi, lo, benchmarks = self._write_names(folder)
@@ -194,7 +195,7 @@ class EvaluationFold:
                         number, row = (x[np.repeat(size <= common, size)] for x in (number, row))
                     numbers.write(number.astype("<u8").tobytes())
                     rows.write(row.astype("<i4").tobytes())
-        if not (folder / "wholes.bin").stat().st_size:
+        if not (folder / "wholes.bin").stat().st_size and not (self._p.may_be_empty and not len(hi)):
             raise InputError("the evaluation set holds no text with a word; give another path, or its columns")
         (folder / "totals.bin").write_bytes(totals.astype("<i4").tobytes())
         said = {"benchmarks": benchmarks, "lengths": sorted(self._lengths)}
