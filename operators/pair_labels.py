@@ -70,7 +70,8 @@ def pair_labels(table: pa.Table, p: PairLabels, *, labels: LabelIndex, texts: Te
     good = [i for i in range(len(table)) if i not in reasons]
     kept = table.take(pa.array(good, pa.int64()))
     found, others = [drawn[i][0] for i in good], [drawn[i][1] for i in good]
-    queries, told, empty = columns.shown(kept), [p.instruction] * len(good), [""] * len(good)
+    queries = [columns.normalise(one) for one in columns.shown(kept)]
+    told, empty = [p.instruction] * len(good), [""] * len(good)
     if p.positive == "label":
         passages = kept["class_id"].combine_chunks()
     else:

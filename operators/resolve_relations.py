@@ -28,12 +28,13 @@ class ResolveRelations(Params):
 
 @operator(
     "map", version="1", rows="same", reads={"from_source_id": text, "to_source_id": text, "relation": text},
-    writes={"node_id": row_id, "member_id": row_id},
+    writes={"node_id": row_id, "member_id": row_id, "pairs": text},
 )  # fmt: skip
 def resolve_relations(table: pa.Table, p: ResolveRelations, *, ids: IdMap) -> Outcome:
     """N edges with the node they meet in and the text at its other end; of a split document the first passage.
 
-    A direct edge's node is the text itself. An id that the corpus lacks is a reject, and so are two ids of one text.
+    A direct edge's node is the text itself; a shared one is of its id and the relation, so that kinds do not mix. An id
+    that the corpus lacks is a reject, and so are two ids of one text.
     """
     ends = {name: table[f"{name}_source_id"].to_pylist() for name in ("from", "to")}
     needed = {"direct": ("from", "to"), "co_cited": ("to",), "co_citing": ("from",)}[p.pairs]
@@ -51,8 +52,10 @@ def resolve_relations(table: pa.Table, p: ResolveRelations, *, ids: IdMap) -> Ou
         good = good[~same]
     kept = table.take(pa.array(good))
     shared = kept["from_source_id" if p.pairs == "co_cited" else "to_source_id"].to_pylist()
-    nodes = texts["from"] if p.pairs == "direct" else columns.content_ids(shared, kept["relation"].to_pylist())
-    kept = columns.put(columns.put(kept, "node_id", nodes), "member_id", texts[needed[-1]])
+    told = [p.pairs] * len(kept)
+    nodes = texts["from"] if p.pairs == "direct" else columns.content_ids(shared, kept["relation"].to_pylist(), told)
+    for name, values in (("node_id", nodes), ("member_id", texts[needed[-1]]), ("pairs", pa.array(told, text))):
+        kept = columns.put(kept, name, values)
     return outcome_of(table, kept, reasons)
 
 
