@@ -62,18 +62,18 @@ def planted(name: str, left: list[tuple[str, str]], right: list[tuple[str, str]]
         answer, seconds, _ = watched("run", "bitext", "--store", str(home / "store"), "--until", "least", *(a for one in sets for a in ("--set", one)))
         step = next(f for f in answer["funnel"] if f["step"] == "least")
         rows.append({"check": "planted", "pairs_of": name, "encoder": encoder, "margin": margin, "left": len(left), "right": len(right),
-                     "known": len(known), **{k: v / 1000 for k, v in step["counters"].items() if k.endswith("per_mille")}, "seconds": seconds})  # fmt: skip
+                     "known": len(known), **{k: v / 1000 for k, v in step["measured"].items() if k.endswith("per_mille")}, "seconds": seconds})  # fmt: skip
     return rows
 
 
 def lists() -> dict[str, tuple[list[tuple[str, str]], list[tuple[str, str]]]]:
     """Two lists each: of three quarters of the ids on either side, so that a third of a list has no mate on the other."""
     xquad = pq.read_table(data() / "xquad" / "corpus.parquet").to_pylist()
-    of = {lang: [(r["_id"][-3:], r["text"]) for r in xquad if r["lang"] == lang] for lang in ("en", "de", "es", "ro")}
+    of = {lang: [(r["_id"][-3:], r["text"][:200]) for r in xquad if r["lang"] == lang] for lang in ("en", "de", "es", "ro")}
     made = {f"xquad en-{lang}": (of["en"][:180], of[lang][60:]) for lang in ("de", "es", "ro")}
-    debian = pq.read_table(data() / "debian_pkgdesc_en" / "corpus.parquet").to_pylist()[::40][:1600]
+    debian = pq.read_table(data() / "debian_pkgdesc_en" / "corpus.parquet").to_pylist()[::40][:1200]
     titles = [(r["_id"], r["title"]) for r in debian if r["title"] and r["text"]]
-    bodies = [(r["_id"], r["text"][:300]) for r in debian if r["title"] and r["text"]]
+    bodies = [(r["_id"], r["text"][:200]) for r in debian if r["title"] and r["text"]]
     made["debian title-text"] = titles[: len(titles) * 3 // 4], bodies[len(bodies) // 4 :]
     return made
 
