@@ -62,7 +62,7 @@ def planted(name: str, left: list[tuple[str, str]], right: list[tuple[str, str]]
         answer, seconds, _ = watched("run", "bitext", "--store", str(home / "store"), "--until", "least", *(a for one in sets for a in ("--set", one)))
         step = next(f for f in answer["funnel"] if f["step"] == "least")
         rows.append({"check": "planted", "pairs_of": name, "encoder": encoder, "margin": margin, "left": len(left), "right": len(right),
-                     "known": len(known), **{k: v / 1000 for k, v in step["measured"].items() if k.endswith("per_mille")}, "seconds": seconds})  # fmt: skip
+                     "known": len(known), **{k.removesuffix("_per_mille"): v / 1000 for k, v in step["measured"].items() if k.endswith("per_mille")}, "seconds": seconds})  # fmt: skip
     return rows
 
 
