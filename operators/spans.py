@@ -4,7 +4,7 @@ import random
 import re
 from bisect import bisect_right
 
-from operators.sentences import Span, count_words, sentences, trim, words
+from operators.sentences import Span, count_words, sentences, trim, word_spans, words
 
 FENCE = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
 _LINE = re.compile(r"^[^\n]{1,240}$", re.MULTILINE)
@@ -88,7 +88,7 @@ def drawn(body: str, anchors: int, positives: int, sizes: tuple[int, int], seed:
     touches its anchor, so it overlaps it, stands in it, or follows on it. DeCLUTR asks for texts of four times the
     longest span; here a shorter one has shorter spans.
     """
-    every = words(body)
+    every = word_spans(body)
     room, (least, most) = len(every) // anchors, sizes
     if room < least:
         return []
@@ -98,7 +98,7 @@ def drawn(body: str, anchors: int, positives: int, sizes: tuple[int, int], seed:
         return least + int(sorted(draw.random() for _ in range(5))[rank - 1] * (min(most, limit) - least + 1))
 
     def span(start: int, size: int) -> Span:
-        return every[start][0], every[start + size - 1][1]
+        return int(every[start, 0]), int(every[start + size - 1, 1])
 
     found = []
     for i in range(anchors):

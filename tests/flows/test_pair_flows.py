@@ -63,6 +63,20 @@ def test_a_labels_name_may_be_the_positive(labelled, tmp_path):
     assert rows and all(one["positives"][0] in names and set(one["negatives"]) <= names - set(one["positives"]) for one in rows)
 
 
+def test_a_rows_texts_may_share_an_id_that_no_other_row_has(labelled, tmp_path):
+    text = find_flow("labels").read_text().replace("    from: pairs\n", "    from: marked\n").replace("from: [unique, pairs]", "from: told")
+    more = "".join(
+        f"  {name}: {{op: append_unique_ids, from: pairs, using: {{texts: examples}}, with: {{rows: {rows}}}}}\n"
+        for name, rows in (("marked", "pairs"), ("told", "passages"))
+    )
+    (tmp_path / "gecko.yaml").write_text(text.replace("  every:", more + "  every:"))
+    rows, *_ = published(tmp_path / "s", str(tmp_path / "gecko.yaml"), [f"labelled.path={labelled}"])
+    marks = {one["query"].split()[-1] for one in rows}
+    assert len(marks) == len(rows) > 150
+    for one in rows:
+        assert {said.split()[-1] for said in [*one["positives"], *one["negatives"]]} == {one["query"].split()[-1]}
+
+
 @pytest.fixture(scope="module")
 def graph(tmp_path_factory):
     """Python's own documents, each with an edge to what it is a part of; a loop, a double, an unknown id."""
