@@ -164,3 +164,7 @@ def test_pairs_get_their_texts_or_a_sentence_by_the_anchor_alone():
     assert {one[1] for one in drawn.values()} == {"Birches.", "Grow fast."}
     turned = apply(fill_pairs, table.take(pa.array([1, 0])), FillPairs(query="sentence"), texts=texts).table["query"].to_pylist()
     assert turned[::-1] == drawn[0]
+    many, texts = indexed([f"First is {i} here. Second is {i} here. Third is {i} here." for i in range(30)])
+    table = pa.table({"anchor_id": pa.array(many, row_id), "passage_id": pa.array(many, row_id)})
+    said = apply(fill_pairs, table, FillPairs(query="sentence"), texts=texts).table["query"].to_pylist()
+    assert {one.split()[0] for one in said} == {"First", "Second", "Third"}
