@@ -34,13 +34,14 @@ def related(name: str, qrels: str, home: Path) -> dict[str, object]:
     )  # fmt: skip
     funnel = {f["step"]: f for f in answer["funnel"]}
     manifest = json.loads((home / name / funnel["pairs"]["home"] / "manifest.json").read_text())
-    pairs = pa.concat_tables([pq.read_table(home / name / part["file"]) for part in manifest["parts"]]).slice(0, 500)
+    pairs = pa.concat_tables([pq.read_table(home / name / part["file"]) for part in manifest["parts"]])
+    most = {key: max(np.unique([r.hex() for r in pairs[key].to_pylist()], return_counts=True)[1]) for key in ("anchor_id", "passage_id")}
+    pairs = pairs.slice(0, 200)  # by id, which is a hash
     texts = [*pairs["query"].to_pylist(), *pairs["passage"].to_pylist()]
     found = load_model("encoder", packaged("encoder")).encode(texts, "passage")
     left, right = np.split(np.asarray(found, np.float64), 2)
     true, other = (left * right).sum(axis=1), (left * right[np.random.default_rng(0).permutation(len(right))]).sum(axis=1)
     auc = roc_auc_score([1] * len(true) + [0] * len(other), np.concatenate([true, other]))
-    most = {key: max(np.unique([r.hex() for r in pairs[key].to_pylist()], return_counts=True)[1]) for key in ("anchor_id", "passage_id")}
     return {"check": "co_cited", "collection": name, "edges": len(kept), "pairs": funnel["pairs"]["rows_out"], "auc": round(float(auc), 3),
             "most_of_an_anchor": int(most["anchor_id"]), "most_of_a_passage": int(most["passage_id"]), "seconds": seconds}  # fmt: skip
 
