@@ -145,8 +145,12 @@ PAIRS = st.lists(st.tuples(st.integers(0, 9), st.integers(50, 59), st.sampled_fr
 
 
 @settings(max_examples=100, deadline=None)
-@given(PAIRS, st.sets(st.tuples(st.integers(0, 9), st.integers(50, 59)), max_size=8), st.booleans(), st.integers(0, 8))
-def test_the_least_margin_has_the_best_f1_of_all(pairs, known, complete, cut):
+@given(
+    PAIRS, st.lists(st.booleans(), min_size=10, max_size=10), st.sets(st.tuples(st.integers(0, 9), st.integers(50, 59)), max_size=5),
+    st.booleans(), st.integers(0, 8),
+)  # fmt: skip
+def test_the_least_margin_has_the_best_f1_of_all(pairs, right, more, complete, cut):
+    known = more | {(a, b) for (a, b, _), good in zip(pairs, right, strict=False) if good}
     folds = [fit_margin(FitMargin(complete=complete, fallback=9), matches=matches(pairs)) for _ in range(2)]
     for fold, part in zip(folds, (sorted(known)[:cut], sorted(known)[cut:]), strict=True):
         fold.add(pa.table({"node_id": of(a for a, _ in part), "member_id": of(b for _, b in part)}), 0)
