@@ -134,7 +134,7 @@ def test_a_lexicon_is_mined_as_pairs_are(tmp_path):
     senses = [{"term": name, "definition": said.split(". ")[0]} for name, _, said in DOCS[:40]] + [{"term": ["close", "shut", "zumachen"]}]
     path = write(tmp_path / "names.jsonl", senses)
     store, engine = Store(str(tmp_path / "s")), LocalEngine(0)
-    ran = run(load(find_flow("mine"), ["pairs.op=read_lexicon", f"pairs.path={path}"]), Bench(store, engine, 2), until="queries")
+    ran = run(load(find_flow("mine"), ["pairs.op=read_lexicon", f"pairs.path={path}", "vectors.using.encoder=static"]), Bench(store, engine, 2), until="queries")
     funnel = {f["step"]: f for f in ran.funnel}
     assert funnel["pairs"]["rows_out"] == 40 + 6
     assert funnel["queries"]["rows_out"] == len({s["definition"] for s in senses if "definition" in s}) + 3
