@@ -104,6 +104,17 @@ def test_documents_that_come_and_go_leave_every_query_settled_until_too_many_wen
     assert equals_a_full_search(home, path, store)
 
 
+def test_what_came_takes_no_place_of_a_passage_that_was_not_kept(tmp_path):
+    path, store = tmp_path / "flow.yaml", Store(str(tmp_path / "s"))
+    path.write_text(FLOW)
+    near, next_best = [f"ice iron {i}" for i in range(40)], [f"ice owls {i}" for i in range(30)]
+    say(tmp_path, near + next_best, ["ice iron"])
+    go(path, store)
+    say(tmp_path, [*near[:2], *next_best, *(f"bread glass {i}" for i in range(6))], ["ice iron"])
+    assert reused(go(path, store)) == 0
+    assert equals_a_full_search(tmp_path, path, store)
+
+
 def test_a_passage_of_two_documents_is_found_while_one_of_them_stays(tmp_path):
     path, store = tmp_path / "flow.yaml", Store(str(tmp_path / "s"))
     told = "using: {documents: documents}, with: {top_k: 4, other_documents: true}"
