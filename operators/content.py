@@ -100,6 +100,15 @@ def indexed(passages: list[str]) -> tuple[list[bytes], Texts]:
     return table["passage_id"].to_pylist(), fold.finish()
 
 
+def echoes(table: pa.Table) -> Array:
+    """Whether a row's query and passage say the same but for case and white space: (N,) bool."""
+    said = []
+    for part in columns.slices(table):
+        both = zip(part["query"].to_pylist(), part["passage"].to_pylist(), strict=True)
+        said += [columns.normalise(a).casefold() == columns.normalise(b).casefold() for a, b in both]
+    return np.array(said, bool)
+
+
 def near(texts: Texts, rows: Array, ids: pa.Array, of_rows: Array, of_ids: pa.Array, share: float) -> Array:
     """Whether each passage is nearly one that ``of_ids`` has in the same row: (M,) bool.
 

@@ -1,6 +1,9 @@
 """Sentences and words of a text as exact character offsets; scripts without spaces count by character."""
 
 import re
+from typing import Any
+
+import numpy as np
 
 Span = tuple[int, int]
 
@@ -84,6 +87,11 @@ def sentences(text: str) -> list[Span]:
 def words(text: str) -> list[Span]:
     """The words of ``text``: runs between spaces, single characters in scripts without spaces."""
     return [match.span() for match in _WORD.finditer(text)]
+
+
+def word_spans(text: str) -> np.ndarray[Any, Any]:
+    """`words` as an array: (N, 2) int64, a tenth of the memory of a list of ten million."""
+    return np.fromiter((at for match in _WORD.finditer(text) for at in match.span()), np.int64).reshape(-1, 2)
 
 
 def count_words(text: str) -> int:

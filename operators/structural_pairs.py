@@ -1,7 +1,8 @@
 """Make query-passage pairs of a document's own structure, without a model.
 
-Title and body, heading and section: E5 (arXiv:2212.03533), GTE (arXiv:2308.03281). A sentence and the
-rest of its passage: the inverse cloze task (arXiv:1906.00300, arXiv:2002.03932).
+Title and body, heading and section, question and answer: E5 (arXiv:2212.03533), GTE (arXiv:2308.03281). A sentence and
+the rest of its passage: the inverse cloze task (arXiv:1906.00300, arXiv:2002.03932). A window and the next: cpt-text
+(arXiv:2201.10005). Two random spans: DeCLUTR (arXiv:2006.03659).
 """
 
 import re
@@ -15,9 +16,12 @@ from pydantic import Field, model_validator
 from operators import columns
 from operators.contract import Example, Outcome, Params, ids, operator, outcome_of, row_id, text
 from operators.headings import in_fence
-from operators.sentences import Span, count_words, sentences, trim, words
+from operators.sentences import Span, count_words, sentences, trim
+from operators.spans import cut, drawn, questions, windows
 
-Kind = Literal["title_body", "heading_section", "inverse_cloze", "body_first"]
+Kind = Literal[
+    "title_body", "heading_section", "question_answer", "inverse_cloze", "body_first", "neighbours", "random_spans"
+]
 
 _LINE = r"[=\-~^\"'*+#`]"
 _HEADING = re.compile(
@@ -30,6 +34,21 @@ _HEADING = re.compile(
 )
 
 
+class Spans(Params):
+    """How many spans a document gives, and their sizes in words (DeCLUTR: in tokens)."""
+
+    anchors: int = Field(default=2, ge=1)
+    positives: int = Field(default=2, ge=1, description="of each anchor")
+    min_words: int = Field(default=32, ge=1)
+    max_words: int = Field(default=512, ge=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.min_words > self.max_words:
+            raise ValueError("min_words is above max_words: no span fits")
+        return self
+
+
 class StructuralPairs(Params):
     """Which pairs to make, and the sizes of their sides in words; a passage is cut at a sentence."""
 
@@ -38,7 +57,8 @@ class StructuralPairs(Params):
     min_passage_words: int = Field(default=10, ge=1)
     max_passage_words: int = Field(default=180, ge=1)
     instruction: str = ""
-    seed: int = Field(default=0, ge=0)  # inverse_cloze
+    spans: Spans | None = Field(default=None, description="random_spans: 2 anchors, 2 positives each, 32–512 words if not said")
+    seed: int = Field(default=0, ge=0)  # inverse_cloze, random_spans
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -46,6 +66,8 @@ class StructuralPairs(Params):
             raise ValueError("kinds names at least one kind, each once")
         if self.min_passage_words > self.max_passage_words:
             raise ValueError("min_passage_words is above max_passage_words: no passage fits")
+        if self.spans and "random_spans" not in self.kinds:
+            raise ValueError("spans does nothing without the kind random_spans: leave it out")
         return self
 
 
@@ -168,7 +190,7 @@ def _title_body(document: Document, p: StructuralPairs) -> Made:
     opening = re.match(rf"{said}(?!\w)[\s.:#=\-]*", body[start:end], re.IGNORECASE)
     start += opening.end() if opening else 0
     yield (
-        "title equals the body" if start >= end else Pair(title, *_cut(body, start, end, p.max_passage_words))
+        "title equals the body" if start >= end else Pair(title, *cut(body, start, end, p.max_passage_words))
     )
 
 
@@ -184,7 +206,7 @@ def _heading_section(document: Document, p: StructuralPairs) -> Made:
         title = columns.normalise(document.title)
         query = heading if not title or title.casefold() in heading.casefold() else f"{title}: {heading}"
         start, end = trim(body, match.end(), following)
-        yield Pair(query, *_cut(body, start, end, p.max_passage_words)) if start < end else "empty section"
+        yield Pair(query, *cut(body, start, end, p.max_passage_words)) if start < end else "empty section"
 
 
 def _unclosed(heading: str | None) -> str:
@@ -194,7 +216,7 @@ def _unclosed(heading: str | None) -> str:
 
 def _inverse_cloze(document: Document, p: StructuralPairs) -> Made:
     """A sentence drawn by the document's id, out of the first passage."""
-    start, end = _cut(document.body, *trim(document.body, 0, len(document.body)), p.max_passage_words)
+    start, end = cut(document.body, *trim(document.body, 0, len(document.body)), p.max_passage_words)
     spans = [(start + a, start + b) for a, b in sentences(document.body[start:end])]
     fit = [s for s in spans if count_words(document.body[slice(*s)]) >= p.min_query_words]
     if len(spans) < 2 or not fit:
@@ -209,19 +231,37 @@ def _body_first(document: Document, p: StructuralPairs) -> Made:
     if len(spans) < 2:
         yield "fewer than two sentences"
         return
-    rest = _cut(document.body, spans[1][0], spans[-1][1], p.max_passage_words)
+    rest = cut(document.body, spans[1][0], spans[-1][1], p.max_passage_words)
     yield Pair(columns.normalise(document.body[slice(*spans[0])]), *rest)
 
 
-def _cut(body: str, start: int, end: int, limit: int) -> Span:
-    """The longest run of whole sentences within the limit; of one sentence too long, its words."""
-    total, stop = 0, start
-    for a, b in sentences(body[start:end]):
-        size = count_words(body[start + a : start + b])
-        if total + size > limit:
-            return (start, stop) if total else (start, start + words(body[start:end])[limit - 1][1])
-        total, stop = total + size, start + b
-    return start, stop
+def _question_answer(document: Document, p: StructuralPairs) -> Made:
+    found = questions(document.body)
+    if not found:
+        yield "no question"
+    for question, (start, end) in found:
+        said = columns.normalise(question)
+        yield Pair(said, *cut(document.body, start, end, p.max_passage_words)) if start < end else "no answer"
+
+
+def _neighbours(document: Document, p: StructuralPairs) -> Made:
+    """A window and the next; each window stands in one pair."""
+    found = windows(document.body, p.max_passage_words)
+    if len(found) < 2:
+        yield "fewer than two windows"
+    for (a, b), other in zip(found[::2], found[1::2], strict=False):
+        yield Pair(columns.normalise(document.body[a:b]), *other)
+
+
+def _random_spans(document: Document, p: StructuralPairs) -> Made:
+    own = p.spans or Spans()
+    seed = columns.row_seed(p.seed, document.doc_id, "spans")
+    found = drawn(document.body, own.anchors, own.positives, (own.min_words, own.max_words), seed)
+    if not found:
+        yield "too short for its spans"
+    for (a, b), positives in found:
+        for span in dict.fromkeys(positives):
+            yield Pair(columns.normalise(document.body[a:b]), *span) if span != (a, b) else "a span equals its anchor"
 
 
 _MAKERS: dict[Kind, Callable[[Document, StructuralPairs], Made]] = {
@@ -229,6 +269,9 @@ _MAKERS: dict[Kind, Callable[[Document, StructuralPairs], Made]] = {
     "heading_section": _heading_section,
     "inverse_cloze": _inverse_cloze,
     "body_first": _body_first,
+    "question_answer": _question_answer,
+    "neighbours": _neighbours,
+    "random_spans": _random_spans,
 }
 
 

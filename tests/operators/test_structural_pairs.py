@@ -2,6 +2,7 @@
 
 import re
 import time
+from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
@@ -12,10 +13,11 @@ from pydantic import ValidationError
 
 from operators import columns
 from operators.contract import Outcome, apply, text
-from operators.sentences import count_words
+from operators.sentences import count_words, sentences, words
+from operators.spans import drawn, windows
 from operators.structural_pairs import _HEADING, StructuralPairs, _unclosed, example, structural_pairs
 
-KINDS = ("title_body", "heading_section", "inverse_cloze", "body_first")
+KINDS = ("title_body", "heading_section", "question_answer", "inverse_cloze", "body_first", "neighbours")
 
 
 def run(documents: list[tuple[str, str]], **params: Any) -> Outcome:
@@ -40,6 +42,8 @@ PIECE = st.sampled_from(
         "木は高い。",
         "a b c d e f g.",
         "```",
+        "Q: what is it",
+        "Does oak grow?",
     ]
 )
 BODY = st.lists(PIECE, max_size=20).map("\n".join)
@@ -129,7 +133,98 @@ def test_the_text_ends_here() -> None:
     assert "text" not in apply(structural_pairs, shown.table, shown.params).table.column_names
 
 
-@pytest.mark.parametrize("params", [{"kinds": []}, {"min_passage_words": 200}])
+FAQ = """# Oaks
+
+Q: how do they grow
+A: Slowly, it is said.
+
+**Do they burn?**
+
+Yes, for a long time.
+And hot.
+
+2. Where are they?
+In the north.
+
+Are there more? Nobody knows.
+
+Not asked: who
+is it?
+```
+Q: code
+no answer
+```
+
+Any others?
+"""
+
+
+def test_a_question_leads_to_its_answer() -> None:
+    outcome = run([("", FAQ)], kinds=["question_answer"], min_query_words=1)
+    assert pairs(outcome) == [
+        ("how do they grow", "Slowly, it is said."),
+        ("Do they burn?", "Yes, for a long time.\nAnd hot."),
+        ("Where are they?", FAQ[FAQ.index("In the north") : FAQ.index("Any others?")].strip()),
+    ]
+    assert run([("", "Any others?\n")], kinds=["question_answer"]).rejects["reason"].to_pylist() == ["no answer"]
+    assert run([("", "None.")], kinds=["question_answer"]).rejects["reason"].to_pylist() == ["no question"]
+
+
+@settings(max_examples=100)
+@given(BODY, st.integers(1, 9))
+def test_windows_are_the_whole_text_in_order_and_whole_sentences_where_they_fit(body: str, limit: int) -> None:
+    found = windows(body, limit)
+    assert [body[a:b] for span in found for a, b in ((span[0] + c, span[0] + d) for c, d in words(body[slice(*span)]))] == [
+        body[a:b] for a, b in words(body)
+    ]
+    assert all(1 <= count_words(body[a:b]) <= limit for a, b in found)
+    ends = {b for a, b in sentences(body) if count_words(body[a:b]) <= limit}
+    long = [(a, b) for a, b in sentences(body) if count_words(body[a:b]) > limit]
+    assert all(b in ends or any(c < b <= d for c, d in long) for _, b in found)
+    for (a, b), (c, _) in pairwise(found):  # no window could take the next sentence, too
+        following = next((f for e, f in sentences(body) if e == c and f in ends), None)
+        assert following is None or b not in ends or count_words(body[a:following]) > limit
+
+
+def test_each_window_stands_in_one_pair_with_the_next() -> None:
+    body = " ".join(f"Number {i} has five words." for i in range(5))
+    outcome = run([("", body)], kinds=["neighbours"], max_passage_words=5)
+    assert [(q.split()[1], p.split()[1]) for q, p in pairs(outcome)] == [("0", "1"), ("2", "3")]
+    assert run([("", body)], kinds=["neighbours"]).rejects["reason"].to_pylist() == ["fewer than two windows"]
+
+
+@settings(max_examples=100)
+@given(st.integers(0, 120), st.integers(1, 3), st.integers(1, 3), st.integers(1, 9), st.integers(0, 20), st.integers(0, 99))
+def test_random_spans_have_their_sizes_and_touch_their_anchor(count: int, anchors: int, near: int, least: int, more: int, seed: int) -> None:
+    body = " ".join(f"w{i}" for i in range(count))
+    found = drawn(body, anchors, near, (least, least + more), seed)
+    assert len(found) == (anchors if count // anchors >= least else 0)
+    place = {a: i for i, (a, _) in enumerate(words(body))} | {-b: i + 1 for i, (_, b) in enumerate(words(body))}
+    for i, ((a, b), positives) in enumerate(found):
+        start, end = place[a], place[-b]
+        assert least <= end - start <= least + more
+        assert i * (count // anchors) <= start < end <= (i + 1) * (count // anchors)
+        assert len(positives) == near
+        for c, d in positives:
+            assert least <= place[-d] - place[c] <= least + more
+            assert place[c] <= end and place[-d] >= start
+
+
+def test_random_spans_hang_on_the_document_alone_and_anchors_are_longer() -> None:
+    documents = [("", " ".join(f"d{k}w{i}" for i in range(400))) for k in range(40)]
+    spans = {"min_words": 2, "max_words": 100}
+    made = pairs(run(documents, kinds=["random_spans"], spans=spans))
+    assert len(made) == 160
+    assert sorted(pairs(run(documents[::-1], kinds=["random_spans"], spans=spans))) == sorted(made)
+    assert made != pairs(run(documents, kinds=["random_spans"], spans=spans, seed=1))
+    mean = [sum(count_words(one[side]) for one in made) / len(made) for side in (0, 1)]
+    assert 60 < mean[0] < 75 and 27 < mean[1] < 42, "Beta(4, 2) and Beta(2, 4) between 2 and 100"
+    assert run([("", "too short")], kinds=["random_spans"]).rejects["reason"].to_pylist() == ["too short for its spans"]
+
+
+@pytest.mark.parametrize(
+    "params", [{"kinds": []}, {"min_passage_words": 200}, {"spans": {}}, {"kinds": ["random_spans"], "spans": {"min_words": 600}}]
+)
 def test_options_that_cannot_act_are_refused(params: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         StructuralPairs.model_validate(params)
