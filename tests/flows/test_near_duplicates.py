@@ -52,7 +52,7 @@ def steps(path: Path, store: Store) -> dict[str, pa.Table]:
 
 
 def jaccard(one: str, other: str) -> float:
-    a, b = ({tuple(w[i : i + 5]) for i in range(len(w) - 4)} for w in (folded(one), folded(other)))
+    a, b = ({tuple(w[i : i + 5]) for i in range(len(w) - 4)} for w in (folded(one).split(), folded(other).split()))
     return len(a & b) / len(a | b)
 
 
