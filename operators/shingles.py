@@ -23,7 +23,7 @@ from operators.index_texts import Texts
 from operators.sentences import UNSPACED
 
 Array = np.ndarray[Any, Any]
-_UNSPACED = re.compile(f"[{UNSPACED}]")
+_UNSPACED, _UNITS = re.compile(f"[{UNSPACED}]"), re.compile(f"[{UNSPACED}]|[^ {UNSPACED}]+")
 _BASE, _MIX = 0x9E3779B97F4A7C15, np.uint64(0xD6E8FEB86659FD93)
 _CHARS = 1 << 18  # characters hashed at once: 2 MB an array, which a core's cache holds
 _LONG = 1 << 16  # words or characters of one piece of a long text
@@ -52,9 +52,7 @@ def spaced(value: str) -> str:
 
     A sentence of these would be one word: two texts of ten sentences that differ by a character in each fifth one, nothing alike.
     """
-    if value.isascii() or not _UNSPACED.search(value):
-        return value
-    return " ".join(_UNSPACED.sub(r" \g<0> ", value).split())
+    return value if value.isascii() or not _UNSPACED.search(value) else " ".join(_UNITS.findall(value))
 
 
 def shingled(texts: Sequence[str], p: Shingles) -> Iterator[tuple[int, Array, Array]]:

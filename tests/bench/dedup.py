@@ -32,22 +32,21 @@ PINNED = ("datasketch==2.0.0", "datatrove[processing]==0.10.1", "orjson", "pyarr
 FLOW = """
 flow: dedup
 steps:
-  docs:    {op: read_corpus, with: {path: corpus.parquet}, max_rejected: 1}
-  cut:     {op: split_passages, from: docs, keep: [source_id, title], with: {max_words: null, min_words: 1}, max_rejected: 1}
-  texts:   {op: index_texts, from: cut}
-  bands:   {op: sign_bands, from: cut, using: {texts: texts}, max_rejected: 1}
-  met:     {op: pair_bands, from: bands, max_rejected: 1}
+  docs:    {op: read_corpus, with: {path: corpus}, max_rejected: 1}
+  texts:   {op: index_texts, from: docs, with: {of: documents}}
+  bands:   {op: sign_bands, from: docs, using: {texts: texts}, with: {key: doc_id}, max_rejected: 1}
+  met:     {op: pair_bands, from: bands, with: {key: doc_id}, max_rejected: 1}
   pairs:   {op: drop_duplicates, from: met, with: {key: pair_id}, max_rejected: 1}
   edges:   {op: link_duplicates, from: pairs, using: {texts: texts}, max_rejected: 1}
   classes: {op: fit_classes, from: edges, using: {texts: texts}}
-  told:    {op: drop_near_duplicates, from: cut, keep: [passage_id, source_id], using: {classes: classes}, with: {keep: all}}
-  kept:    {op: drop_near_duplicates, from: cut, keep: [passage_id, source_id], using: {classes: classes}, max_rejected: 1}
+  told:    {op: drop_near_duplicates, from: docs, keep: [doc_id, source_id], using: {classes: classes}, with: {key: doc_id, keep: all}}
+  kept:    {op: drop_near_duplicates, from: docs, keep: [doc_id, source_id], using: {classes: classes}, with: {key: doc_id}, max_rejected: 1}
 """
 Pairs = set[tuple[int, int]]
 
 
 def collection(names: Iterable[str], docs: int, home: Path) -> list[str]:
-    """corpus.parquet of distinct texts, of each the title above; `docs` by the hash of what they say (0: all), then copies."""
+    """Distinct texts, of each the title above; `docs` by the hash of what they say (0: all), then copies. Two files, one a core."""
     told: dict[bytes, str] = {}
     for name in names:
         table = pq.read_table(data() / name / "corpus.parquet", columns=["title", "text"])
@@ -57,7 +56,10 @@ def collection(names: Iterable[str], docs: int, home: Path) -> list[str]:
                 told.setdefault(content_id("", whole), whole)
     order = [told[one] for one in sorted(told)]
     texts = [_copy(order[i % len(order)], i // len(order)) for i in range(docs or len(order))]
-    pq.write_table(pa.table({"_id": [str(i) for i in range(len(texts))], "text": texts}), home / "corpus.parquet")
+    table, half = pa.table({"_id": [str(i) for i in range(len(texts))], "text": texts}), len(texts) // 2 + 1
+    (home / "corpus").mkdir()
+    for i in range(2):
+        pq.write_table(table.slice(i * half, half), home / "corpus" / f"{i}.parquet")
     return texts
 
 
@@ -91,10 +93,10 @@ def ours(home: Path) -> tuple[dict[str, Any], Pairs, list[list[int]], dict[str, 
     def read(step: str, columns: list[str]) -> dict[str, list[Any]]:
         return pa.concat_tables(pq.read_table(p, columns=columns) for p in sorted(homes[step].glob("*.parquet"))).to_pydict()
 
-    told = read("told", ["passage_id", "class_id", "source_id"])
-    row = {one: int(name) for one, name in zip(told["passage_id"], told["source_id"], strict=True)}
+    told = read("told", ["doc_id", "class_id", "source_id"])
+    row = {one: int(name) for one, name in zip(told["doc_id"], told["source_id"], strict=True)}
     classes: dict[bytes, list[int]] = {}
-    for one, of in zip(told["passage_id"], told["class_id"], strict=True):
+    for one, of in zip(told["doc_id"], told["class_id"], strict=True):
         classes.setdefault(of, []).append(row[one])
     edges = read("edges", ["id_a", "id_b"])
     pairs = {_pair(row[a], row[b]) for a, b in zip(edges["id_a"], edges["id_b"], strict=True)}
@@ -115,7 +117,7 @@ def peers(home: Path) -> tuple[str, str]:
 def theirs(python: str, name: str, home: Path, **spec: Any) -> tuple[dict[str, Any], Any]:
     """A row and what it found: pairs or clusters."""
     place = Path(tempfile.mkdtemp(dir=home))
-    (place / "spec.json").write_text(json.dumps({"corpus": str(home / "corpus.parquet"), "home": str(place / "work"), "out": str(place / "out.json"), **spec}))
+    (place / "spec.json").write_text(json.dumps({"corpus": str(home / "corpus"), "home": str(place / "work"), "out": str(place / "out.json"), **spec}))
     start = time.monotonic()
     process = subprocess.Popen([python, "-m", "tests.bench.dedup_peer", str(place / "spec.json")], cwd=ROOT, stderr=subprocess.PIPE, text=True)
     peak = Peak(process.pid)
