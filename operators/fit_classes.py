@@ -111,53 +111,63 @@ class Graph:
 
     def __init__(self, one: Array, other: Array, jaccard: Array, lengths: Array) -> None:
         """Edges (E,) between texts of these lengths (N,)."""
-        source, target = np.concatenate([one, other]), np.concatenate([other, one])
-        order = np.lexsort((target, source))
-        self.source, self.target = source[order], target[order]
-        self.jaccard = np.concatenate([jaccard, jaccard])[order]
-        self.starts = np.searchsorted(self.source, np.arange(len(lengths) + 1))
-        rank = np.empty(len(lengths), np.int64)  # the best is 0
-        rank[np.lexsort((np.arange(len(lengths)), -lengths.astype(np.int64)))] = np.arange(len(lengths))
+        count = len(lengths)
+        both = np.concatenate([one * count + other, other * count + one])
+        order = np.argsort(both)
+        self.edges, self.jaccard = both[order], np.concatenate([jaccard, jaccard])[order]  # source · count + target
+        self.target = self.edges % max(count, 1)
+        self.starts = np.searchsorted(self.edges, np.arange(count + 1) * count)
+        rank = np.empty(count, np.int64)  # the best is 0
+        rank[np.lexsort((np.arange(count), -lengths.astype(np.int64)))] = np.arange(count)
         self.rank = rank
 
     def classes(self, threshold: float, likeness: Any) -> Array:
-        """The representative's number of each text: (N,) int64. ``likeness`` tells the Jaccard of pairs."""
+        """The representative's number of each text: (N,) int64. ``likeness`` tells the Jaccard of pairs.
+
+        Of each component the best text that is left begins a class, all components at once. Whether a component still hangs
+        together changes no class, only how many begin at once: it is looked up before turns 0, 1, 3, 7, … So a chain of N
+        texts, of which each class takes two, costs N / 2 turns of a few texts, not N / 2 looks at all of them.
+        """
         owner, refused = np.full((2, len(self.rank)), -1, np.int64)
-        left, inside = np.arange(len(owner)), np.arange(len(self.source))
-        while len(left):
-            best = self._best(left, inside)
-            owner[best] = best
-            frontier = best
+        turn, queues = 0, self._queues(owner)
+        while len(frontier := queues.next(owner)):
+            owner[frontier] = frontier
             while len(frontier):
                 frontier = self._grown(owner, refused, frontier, np.float32(threshold), likeness)
-            left = left[owner[left] < 0]
-            inside = inside[(owner[self.source[inside]] < 0) & (owner[self.target[inside]] < 0)]
+            turn += 1
+            if turn & (turn + 1) == 0:
+                queues = self._queues(owner)
         return owner
 
-    def _best(self, left: Array, inside: Array) -> Array:
-        """The best text of each connected component of those ``left``, whose edges are ``inside``."""
+    def _queues(self, owner: Array) -> "_Queues":
+        """The texts without a class, those of each connected component by rank."""
         from scipy.sparse import coo_array
         from scipy.sparse.csgraph import connected_components
 
-        ends = (np.searchsorted(left, self.source[inside]), np.searchsorted(left, self.target[inside]))
-        matrix = coo_array((np.ones(len(inside), np.int8), ends), shape=(len(left), len(left)))
+        left = np.flatnonzero(owner < 0)
+        place = np.full(len(owner), -1, np.int64)
+        place[left] = np.arange(len(left))
+        source = np.repeat(place, np.diff(self.starts))
+        inside = (source >= 0) & (place[self.target] >= 0)
+        ends = (source[inside], place[self.target[inside]])
+        matrix = coo_array((np.ones(len(ends[0]), np.int8), ends), shape=(len(left), len(left)))
         _, labels = connected_components(matrix, directed=False)
         order = np.lexsort((self.rank[left], labels))
-        best: Array = left[order[np.flatnonzero(np.diff(labels[order], prepend=-1))]]
-        return best
+        return _Queues(left[order], np.flatnonzero(np.diff(labels[order], prepend=-1)))
 
     def _grown(self, owner: Array, refused: Array, frontier: Array, threshold: np.float32, likeness: Any) -> Array:
         """The texts that join the classes of those on the ``frontier``, next to them; others are ``refused`` by these."""
         sizes = self.starts[frontier + 1] - self.starts[frontier]
         _, at = columns.ragged(self.starts[frontier], sizes)
-        asked = owner[self.source[at]]  # a component has one class that grows, so a text is asked by one
-        free = (owner[self.target[at]] < 0) & (refused[self.target[at]] != asked)
-        asked, text = asked[free], self.target[at][free]
-        text, once = np.unique(text, return_index=True)
-        asked = asked[once]
+        asked = np.repeat(owner[frontier], sizes)  # a component has one class that grows, so a text is asked by one
+        text = self.target[at]
+        free = (owner[text] < 0) & (refused[text] != asked)
+        text, once = np.unique(text[free], return_index=True)
+        asked = asked[free][once]
         found = self._edge(asked, text)
         new = np.isnan(found)
-        found[new] = likeness(asked[new], text[new])
+        if new.any():
+            found[new] = likeness(asked[new], text[new])
         joins = found >= threshold
         owner[text[joins]], refused[text[~joins]] = asked[joins], asked[~joins]
         joined: Array = text[joins]
@@ -165,10 +175,27 @@ class Graph:
 
     def _edge(self, one: Array, other: Array) -> Array:
         """The Jaccard of each pair that has an edge, NaN of others."""
-        count = len(self.rank)
-        known, wanted = self.source * count + self.target, one * count + other
-        at = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
-        return np.where(known[at] == wanted, self.jaccard[at], np.float32(np.nan))
+        wanted = one * len(self.rank) + other
+        at = np.minimum(np.searchsorted(self.edges, wanted), len(self.edges) - 1)
+        return np.where(self.edges[at] == wanted, self.jaccard[at], np.float32(np.nan))
+
+
+class _Queues:
+    """Texts in several queues, each of which gives its first that has no class."""
+
+    def __init__(self, order: Array, starts: Array) -> None:
+        """The queues begin at ``starts`` of ``order`` (N,)."""
+        self._order, self._at = order, starts
+        self._ends = np.append(starts[1:], len(order))
+
+    def next(self, owner: Array) -> Array:
+        """The first of each queue that is not empty."""
+        while (gone := owner[self._order[self._at]] >= 0).any():
+            self._at = self._at + gone
+            full = self._at < self._ends
+            self._at, self._ends = self._at[full], self._ends[full]
+        first: Array = self._order[self._at]
+        return first
 
 
 def _written(ids: pa.Array, owner: Array) -> DuplicateClasses:
