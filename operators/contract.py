@@ -6,7 +6,7 @@ tables on both sides of the call. This module imports no engine and starts nothi
 
 import inspect
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, Self
@@ -131,6 +131,8 @@ class Operator:
     scored: Callable[[Any], Mapping[str, str]] | None = None  # ids → scores: a teacher's of `query` and each text alone
     closed: bool = False  # only the columns it writes pass on; others end here
     space: Callable[[Any], str] | None = None  # build of a teacher: the space of its scores
+    agrees: Callable[[Any], Mapping[str, Any]] | None = None  # settings that must be those of the nearest steps above that tell them
+    rises: Callable[[Any], Mapping[str, float]] | None = None  # a `threshold` by what it is of: not below those of these steps
 
     @property
     def name(self) -> str:
@@ -285,9 +287,6 @@ def outcome_of(table: pa.Table, kept: pa.Table, reasons: Mapping[int, tuple[str,
         schema=REJECTS,
     )
     return Outcome(kept, bad)
-
-
-Sourced = Iterator[Outcome]
 
 
 @dataclass(frozen=True)

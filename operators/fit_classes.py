@@ -15,18 +15,18 @@ with it: over those that are left, its class falls apart where it alone held it 
 
 import tempfile
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from operators import columns
 from operators.content import codes, indexed
 from operators.contract import Example, InputError, operator, row_id, score
 from operators.index_texts import Texts
 from operators.mapped import Mapped, mapped
-from operators.shingles import Shingles, likeness
+from operators.shingles import Shingles, cut_as, likeness
 
 Array = np.ndarray[Any, Any]
 _FILES = {"hi.bin": "<u8", "lo.bin": "<u8", "representatives.bin": "u1"}
@@ -34,10 +34,17 @@ _EDGES = pa.schema([("id_a", row_id), ("id_b", row_id), ("score", score)])
 
 
 class FitClasses(Shingles):
-    """How near a text must be to its representative."""
+    """How near a text must be to its representative: at least as near as the edges are."""
 
     threshold: float = Field(default=0.8, gt=0, le=1, description="least score of a text and its representative")
     score: Literal["jaccard", "cosine"] = "jaccard"  # cosine: of `link_similar`; without an edge none are alike
+
+    @model_validator(mode="after")
+    def _used(self) -> Self:
+        idle = sorted(self.model_fields_set & set(Shingles.model_fields))
+        if self.score == "cosine" and idle:
+            raise ValueError(f"{', '.join(idle)}: where score is cosine no text is cut; leave it out")
+        return self
 
 
 class DuplicateClasses(Mapped):
@@ -208,7 +215,10 @@ def _written(ids: pa.Array, owner: Array) -> DuplicateClasses:
     return DuplicateClasses(Path(temporary.name), temporary)
 
 
-@operator("build", version="1", reads=lambda p: {"id_a": row_id, "id_b": row_id, p.score: score})
+@operator(
+    "build", version="2", reads=lambda p: {"id_a": row_id, "id_b": row_id, p.score: score},
+    agrees=lambda p: cut_as(p) if p.score == "jaccard" else {}, rises=lambda p: {p.score: p.threshold},
+)  # fmt: skip
 def fit_classes(p: FitClasses, *, texts: Texts) -> ClassesFold:
     """Fit the classes of near-duplicates."""
     return ClassesFold(p, texts)

@@ -12,17 +12,18 @@ from operators import columns
 from operators.content import codes, indexed
 from operators.contract import Example, Needs, Outcome, operator, reject, row_id, score
 from operators.index_texts import Texts
-from operators.shingles import Shingles, likeness
+from operators.shingles import Shingles, cut_as, likeness
 
 
 class LinkDuplicates(Shingles):
-    """From what Jaccard on two texts are near-duplicates."""
+    """From what Jaccard on two texts are near-duplicates: at least that of `sign_bands`, which finds few pairs below its own."""
 
     threshold: float = Field(default=0.8, gt=0, le=1)
 
 
 @operator(
     "map", version="2", reads={"id_a": row_id, "id_b": row_id}, writes={"jaccard": score}, rows="fewer",
+    agrees=cut_as, rises=lambda p: {"jaccard": p.threshold},
     needs=Needs(batch_rows=1 << 17),  # each batch reads the texts of its pairs, which stand anywhere
 )  # fmt: skip
 def link_duplicates(table: pa.Table, p: LinkDuplicates, *, texts: Texts) -> Outcome:

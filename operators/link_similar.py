@@ -34,7 +34,7 @@ def _reads(p: LinkSimilar) -> Columns:
 
 
 @operator(
-    "group", version="1", key="cluster", width=lambda p: 4, reads=_reads, closed=True,
+    "group", version="2", key="cluster", width=lambda p: 4, reads=_reads, closed=True, rises=lambda p: {"cosine": p.threshold},
     writes={"id_a": row_id, "id_b": row_id, "cosine": score},
 )  # fmt: skip
 def link_similar(table: pa.Table, p: LinkSimilar, *, texts: Texts) -> Outcome:
