@@ -41,7 +41,7 @@ class FitClasses(Shingles):
 
     @model_validator(mode="after")
     def _used(self) -> Self:
-        idle = sorted(self.model_fields_set & set(Shingles.model_fields))
+        idle = [name for name, field in Shingles.model_fields.items() if getattr(self, name) != field.default]
         if self.score == "cosine" and idle:
             raise ValueError(f"{', '.join(idle)}: where score is cosine no text is cut; leave it out")
         return self
