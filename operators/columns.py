@@ -61,6 +61,12 @@ def id_pairs(column: pa.Array | pa.ChunkedArray) -> np.ndarray[Any, Any]:
     return wide.view([("hi", "u8"), ("lo", "u8")]).reshape(-1)
 
 
+def hexed(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """A binary(16) column as people see ids: 32 hex digits."""
+    raw, ends = id_matrix(column), np.arange(len(column) + 1, dtype=np.int32) * 32
+    return pa.StringArray.from_buffers(len(column), pa.py_buffer(ends), pa.py_buffer(raw.tobytes().hex().encode()))
+
+
 def places(hi: np.ndarray[Any, Any], lo: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Where each wanted id, as of `id_pairs`, stands among sorted ones by their halves: (N,) int64, -1 where it does not."""
     at, end = np.searchsorted(hi, wanted["hi"]), np.searchsorted(hi, wanted["hi"], side="right")

@@ -32,7 +32,7 @@ def drop_near_duplicates(table: pa.Table, p: DropNearDuplicates, *, classes: Dup
         return Outcome(columns.put(table, "class_id", found))
     bad = (columns.id_matrix(found) != columns.id_matrix(table[p.key])).any(axis=1)
     where = pa.array(np.flatnonzero(bad))
-    value = pa.array([one.hex() for one in found.take(where).to_pylist()], text)
+    value = columns.hexed(found.take(where))
     rejected = [table[ROW].take(where), pa.array(["near-duplicate"] * len(where), text), value]
     return Outcome(table.filter(pa.array(~bad)), pa.table(rejected, schema=REJECTS))
 
