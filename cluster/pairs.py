@@ -22,7 +22,7 @@ TEXTS_OF = "_texts_of_"  # and a column of ids: the hash of each of their texts,
 
 
 def texts_of(column: pa.ChunkedArray, texts: Any) -> pa.Array | None:
-    """(N,) binary, of one id a row binary(16): 16 bytes of each id's text, by `Texts.exact`; None of a column that holds no ids."""
+    """(N,) binary, of one id a row binary(16): 16 bytes of each id's text, by `Texts.exact`; None of a column without ids."""
     if column.type == row_id:
         return pa.Array.from_buffers(row_id, len(column), [None, pa.py_buffer(texts.exact(column))])
     if not (pa.types.is_list(column.type) and column.type.value_type == row_id):

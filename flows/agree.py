@@ -15,13 +15,14 @@ def agreement(checks: "Checks", op: Operator, params: Params, sources: Sequence[
     for name, value in _told(op.agrees, params).items():
         for step, above in _nearest(checks, sources, "agrees", name):
             if value != above:
-                faults.append(f"with.{name}: {value} here, {above} in {step.name} above, whose rows this compares; give both the same")
+                told = f"{value} here, {above} in {step.name} above"
+                faults.append(f"with.{name}: {told}, whose rows this compares; give both the same")
     for kind, least in _told(op.rises, params).items():
         for step, above in _nearest(checks, sources, "rises", kind):
             if least < above:
                 faults.append(
-                    f"with.threshold: {least} is below the {kind} of {above} that {step.name} above asks for, which passes on none"
-                    f" between them; give {above} or more, or lower it there"
+                    f"with.threshold: {least} is below the {kind} of {above} that {step.name} above asks for,"
+                    f" which passes on none between them; give {above} or more, or lower it there"
                 )
     return faults
 

@@ -131,10 +131,12 @@ def _suggested(answer: dict[str, Any]) -> str:
     if "of one cluster" not in told[0]:
         return "no cluster has two of the rows that were read: fit fewer clusters"
     least = next((t for t in told if t["of one cluster"] <= CHANCE), None)
+    pairs = "of the random pairs of a cluster"
     if least is None:
-        return f"at {told[-1]['threshold']} still {told[-1]['of one cluster']:.2%} of the random pairs of a cluster are linked: this encoder tells them not apart"
-    kept = f", which links {least['near-duplicates']:.1%} of the near-duplicates" if "near-duplicates" in least else ""
-    return f"threshold: {least['threshold']}, the least that links at most {CHANCE:.1%} of the random pairs of a cluster{kept}; read the edges before you take it"
+        last = told[-1]
+        return f"at {last['threshold']} still {last['of one cluster']:.2%} {pairs} are linked: this encoder does not tell them apart"
+    kept = f" and {least['near-duplicates']:.1%} of the near-duplicates" if "near-duplicates" in least else ""
+    return f"threshold: {least['threshold']}, the least that links at most {CHANCE:.1%} {pairs}{kept}; read the edges first"
 
 
 def told_similar(answer: dict[str, Any]) -> str:

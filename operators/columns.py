@@ -167,7 +167,8 @@ def _fixed_bytes(table: pa.Table, columns: Sequence[str]) -> tuple[bytes, int] |
     if not len(table) or any(table.schema.field(name).type != row_id or table[name].null_count for name in columns):
         return None
     size = np.broadcast_to(np.frombuffer((16).to_bytes(8, "little"), np.uint8), (len(table), 8))
-    return np.concatenate([one for name in columns for one in (size, id_matrix(table[name]))], axis=1).tobytes(), 24 * len(columns)
+    beside = [one for name in columns for one in (size, id_matrix(table[name]))]
+    return np.concatenate(beside, axis=1).tobytes(), 24 * len(columns)
 
 
 def _field_bytes(column: pa.ChunkedArray) -> list[bytes]:

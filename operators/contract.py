@@ -131,7 +131,7 @@ class Operator:
     scored: Callable[[Any], Mapping[str, str]] | None = None  # ids → scores: a teacher's of `query` and each text alone
     closed: bool = False  # only the columns it writes pass on; others end here
     space: Callable[[Any], str] | None = None  # build of a teacher: the space of its scores
-    agrees: Callable[[Any], Mapping[str, Any]] | None = None  # settings that must be those of the nearest steps above that tell them
+    agrees: Callable[[Any], Mapping[str, Any]] | None = None  # settings that the nearest steps above that have them must share
     rises: Callable[[Any], Mapping[str, float]] | None = None  # a `threshold` by what it is of: not below those of these steps
 
     @property

@@ -79,7 +79,7 @@ class DuplicateClasses(Mapped):
 
 
 class ClassesFold:
-    """Edges under way: 36 bytes an edge in memory, at the end 100 more, and 100 a text that has one; no other is held."""
+    """Edges under way: 36 bytes an edge in memory, at the end 275 more (2 million of a million texts: 0.6 GB)."""
 
     def __init__(self, p: FitClasses, texts: Texts) -> None:
         """Start with no edge."""

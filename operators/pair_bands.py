@@ -24,7 +24,7 @@ class PairBands(Params):
     """How many others a text of a large bucket is paired with."""
 
     key: str = Field(default="passage_id", description="the column of the texts' ids")
-    neighbours: int = Field(default=16, ge=1, le=1024, description="all pairs of a bucket up to 2 · neighbours + 1; fewer than so many from 64 · neighbours on")
+    neighbours: int = Field(default=16, ge=1, le=1024, description="all pairs of a bucket up to 2 · neighbours + 1")
 
 
 def _reads(p: PairBands) -> Columns:

@@ -247,8 +247,8 @@ def likeness(texts: Texts, ids: pa.Array, one: Array, other: Array, p: Shingles)
 
 def _sets_of(texts: Texts, ids: pa.Array, lengths: Array, p: Shingles) -> tuple[Array, Array]:
     """`sets` of the texts of these ids."""
-    told = [sets(texts.take(ids.slice(part.start, part.stop - part.start)).to_pylist(), p) for part in _runs_of(lengths + 256, _TAKEN)]
-    sizes, numbers = zip(*told, strict=True)
+    parts = (ids.slice(part.start, part.stop - part.start) for part in _runs_of(lengths + 256, _TAKEN))
+    sizes, numbers = zip(*(sets(texts.take(part).to_pylist(), p) for part in parts), strict=True)
     return np.concatenate(sizes), np.concatenate(numbers)
 
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-
 # Scripts that set no spaces between words count by character.
 UNITS = re.compile("[{0}]|[^ {0}]+".format("\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f"))
 
