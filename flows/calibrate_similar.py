@@ -134,7 +134,7 @@ def _suggested(answer: dict[str, Any]) -> str:
     pairs = "of the random pairs of a cluster"
     if least is None:
         last = told[-1]
-        return f"at {last['threshold']} still {last['of one cluster']:.2%} {pairs} are linked: this encoder does not tell them apart"
+        return f"at {last['threshold']} still {last['of one cluster']:.2%} {pairs} are linked: the encoder cannot tell them apart"
     kept = f" and {least['near-duplicates']:.1%} of the near-duplicates" if "near-duplicates" in least else ""
     return f"threshold: {least['threshold']}, the least that links at most {CHANCE:.1%} {pairs}{kept}; read the edges first"
 

@@ -1,4 +1,7 @@
-"""Drop near-duplicates: the representative of each class stays; or keep them all and say which class each is of."""
+"""Drop near-duplicates: the representative of each class stays; or keep them all and say which class each is of.
+
+Fit the classes over the rows that you drop from: where a class's representative stands in another corpus alone, none of it stays.
+"""
 
 from typing import Literal
 

@@ -29,7 +29,7 @@ class RemapDuplicates(Params):
         if len(set(self.columns)) < len(self.columns):
             raise ValueError("columns names a column twice")
         if NEGATIVES in self.columns and POSITIVES not in self.columns:
-            raise ValueError("columns: negative_ids without positive_ids; name both, else a positive's duplicate stays a negative")
+            raise ValueError("negative_ids without positive_ids; name both, or a positive's duplicate stays a negative")
         for name in self.aligned:
             if name not in self.columns or not name.endswith("_ids"):
                 raise ValueError(f"aligned: {name} is not one of the lists that columns names; scores stand beside those")

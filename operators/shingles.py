@@ -35,7 +35,10 @@ _SIGNED = 512  # texts signed at once: 2,048 took a third longer
 
 
 class Shingles(Params):
-    """What a text is cut into. The steps of one chain (sign, link, fit) are refused where they are given different ones."""
+    """What a text is cut into. The steps of one chain (sign, link, fit) are refused where they are given different ones.
+
+    A text below ``min_words`` and one above it are cut apart and have nothing in common, though they differ by a word.
+    """
 
     words: int = Field(default=5, ge=1, le=64, description="words of a shingle")
     characters: int = Field(default=5, ge=1, le=64, description="characters of a shingle of a text below min_words")
