@@ -164,6 +164,7 @@ def run(name: str, texts: list[str], home: Path, python: str, reason: str) -> li
         if reason:
             rows.append({**base, "tool": tool, "skipped": reason})
             continue
+        print(rows[-1], file=sys.stderr, flush=True)  # what is measured is told though a later tool never ends
         row, told_by = theirs(python, tool, home, **spec)
         rows.append({**base, **row})
         if told_by is not None:
