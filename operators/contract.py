@@ -32,6 +32,10 @@ class Params(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    def moved(self, *names: str) -> bool:
+        """Whether one of these is not its default. What was set a worker cannot tell: it is told every field."""
+        return any(getattr(self, name) != type(self).model_fields[name].get_default(call_default_factory=True) for name in names)
+
 
 class InputError(ValueError):
     """Something that the user gave cannot be used: one sentence that names it and the mend."""
@@ -195,9 +199,7 @@ def numbered(table: pa.Table) -> pa.Table:
     return table.append_column(ROW, pa.array(np.arange(len(table), dtype=np.int32)))
 
 
-def reject(
-    table: pa.Table, bad: Any, reason: str | Sequence[str], value: str | Sequence[str] | None = None
-) -> Outcome:
+def reject(table: pa.Table, bad: Any, reason: str | Sequence[str], value: str | Sequence[str] | None = None) -> Outcome:
     """Split ``table`` by the mask ``bad`` (N,): rows that pass, and rejects with their reason.
 
     ``reason`` and ``value`` are one text, or one text for every row of ``table``.

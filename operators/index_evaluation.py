@@ -29,6 +29,7 @@ _FILES = {
     "runs.bin": "<u8", "runs_rows.bin": "<i4",
 }  # fmt: skip
 _NAMES, _META = "names.arrow", "evaluation.json"
+_PAIRS = 1 << 22  # of a run and an evaluation text that are looked at together, some 40 bytes each
 _SCHEMA = pa.schema([("source", text), ("source_id", text)])
 
 
@@ -120,9 +121,22 @@ class Evaluation(Mapped):
         text_at, number = text_at[order], number[order]
         fresh = np.ones(len(order), bool)  # a run counts once, however often the text says it
         fresh[1:] = (text_at[1:] != text_at[:-1]) | (number[1:] != number[:-1])
-        one, other = matches(number[fresh], self._runs)
-        key, counts = np.unique(text_at[fresh][one] * len(self) + self._runs_rows[other], return_counts=True)
-        return key, counts
+        text_at, number = text_at[fresh], number[fresh]
+        known = np.searchsorted(self._runs, number, "right") - np.searchsorted(self._runs, number)
+        found = [(np.empty(0, np.int64), np.empty(0, np.int64))]
+        for start, end in _cuts(text_at, known):
+            one, other = matches(number[start:end], self._runs)
+            found.append(np.unique(text_at[start:end][one] * len(self) + self._runs_rows[other], return_counts=True))
+        keys, counts = (np.concatenate(x) for x in zip(*found, strict=True))
+        return keys, counts
+
+
+def _cuts(texts: Array, sizes: Array) -> Iterator[tuple[int, int]]:
+    """Ranges of whole texts with some `_PAIRS` pairs each: 2,048 rows of one boilerplate in 1,000 texts have 100 million."""
+    starts = np.flatnonzero(np.diff(texts, prepend=-1))
+    lot = (np.cumsum(sizes) - sizes)[starts] // _PAIRS
+    edges = starts[np.flatnonzero(np.diff(lot, prepend=-1))].tolist()
+    yield from zip(edges, [*edges[1:], len(texts)], strict=False)
 
 
 def _among(sorted_values: Array, known: Array) -> Array:

@@ -38,6 +38,12 @@ def say(home: Path, docs: list[str], asked: list[str]) -> None:
     (home / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in told))
 
 
+def found(path, store, changes=()):
+    """What the next step sees of it."""
+    rows = table(path, store, "dense", changes)
+    return rows.drop_columns([c for c in rows.column_names if c.startswith("_")])
+
+
 def reused(ran):
     return next(f["reused"] for f in ran.funnel if f["step"] == "dense")
 
@@ -58,7 +64,7 @@ def test_a_refreshed_search_is_a_full_one_for_any_sequence_of_edits(tmp_path_fac
         fresh = Store(str(home / f"fresh{number}"))
         go(path, store, buckets=buckets, changes=changes)
         go(path, fresh, buckets=2, changes=changes)
-        assert table(path, store, "dense", changes).equals(table(path, fresh, "dense", changes))
+        assert found(path, store, changes).equals(found(path, fresh, changes))
 
 
 @pytest.fixture
@@ -85,7 +91,7 @@ def test_new_queries_alone_are_searched_and_a_smaller_k_is_cut_from_what_is_stor
 def equals_a_full_search(home, path, store):
     fresh = Store(str(home / "fresh"))
     go(path, fresh)
-    return table(path, store, "dense").equals(table(path, fresh, "dense"))
+    return found(path, store).equals(found(path, fresh))
 
 
 def test_documents_that_come_and_go_leave_every_query_settled_until_too_many_went(grown):
@@ -96,6 +102,17 @@ def test_documents_that_come_and_go_leave_every_query_settled_until_too_many_wen
     say(home, [*docs[:14], *(f"{word} {word} glass" for word in WORDS)], asked)
     assert reused(go(path, store)) < 20
     assert equals_a_full_search(home, path, store)
+
+
+def test_what_came_takes_no_place_of_a_passage_that_was_not_kept(tmp_path):
+    path, store = tmp_path / "flow.yaml", Store(str(tmp_path / "s"))
+    path.write_text(FLOW)
+    near, next_best = [f"ice iron {i}" for i in range(40)], [f"ice owls {i}" for i in range(30)]
+    say(tmp_path, near + next_best, ["ice iron"])
+    go(path, store)
+    say(tmp_path, [*near[:2], *next_best, *(f"bread glass {i}" for i in range(6))], ["ice iron"])
+    assert reused(go(path, store)) == 0
+    assert equals_a_full_search(tmp_path, path, store)
 
 
 def test_a_passage_of_two_documents_is_found_while_one_of_them_stays(tmp_path):
