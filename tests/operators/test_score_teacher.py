@@ -53,7 +53,7 @@ def test_a_row_whose_score_is_not_finite_is_rejected() -> None:
 
 
 def test_a_passage_is_read_with_its_title() -> None:
-    from operators.index_texts import TextsFold
+    from operators.index_texts import IndexTexts, TextsFold
 
     teacher, fold = load_model("teacher", packaged("teacher")), TextsFold(IndexTexts())
     key = columns.content_ids(["Owls"], ["hunt at night"])
