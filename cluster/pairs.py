@@ -22,12 +22,12 @@ TEXTS_OF = "_texts_of_"  # and a column of ids: the hash of each of their texts,
 
 
 def texts_of(column: pa.ChunkedArray, texts: Any) -> pa.Array | None:
-    """(N,) binary: for each id of a row 16 bytes of its text, by `Texts.exact`; None of a column that holds no ids."""
-    offsets, ids = np.arange(len(column) + 1), column
-    if pa.types.is_list(column.type) and column.type.value_type == row_id:
-        offsets, ids = flat(column)
-    elif column.type != row_id:
+    """(N,) binary, of one id a row binary(16): 16 bytes of each id's text, by `Texts.exact`; None of a column without ids."""
+    if column.type == row_id:
+        return pa.Array.from_buffers(row_id, len(column), [None, pa.py_buffer(texts.exact(column))])
+    if not (pa.types.is_list(column.type) and column.type.value_type == row_id):
         return None
+    offsets, ids = flat(column)
     ends = pa.py_buffer((offsets * 16).astype(np.int32))
     return pa.Array.from_buffers(pa.binary(), len(column), [None, ends, pa.py_buffer(texts.exact(ids))])
 

@@ -49,7 +49,7 @@ def calibrate(steps: Sequence[Planned], store: Store, name: str, column: str, wa
     shown = {"positives": positive, "candidates": value[rest], "random pairs": _random(steps, store, name, column)}
     limits = _margins(rows[rest], value[rest], lowest, wanted)
     answer: dict[str, Any] = {"step": name, "scores": column, "rows": len(table), "negatives": wanted}
-    answer["distributions"] = {key: _percentiles(numbers) for key, numbers in shown.items() if len(numbers)}
+    answer["distributions"] = {key: percentiles(numbers) for key, numbers in shown.items() if len(numbers)}
     answer["queries_without_a_scored_positive"] = int(np.isinf(lowest).sum())
     answer["margins"] = limits
     if RISK in table.column_names and "dense_scores" in table.column_names:
@@ -133,7 +133,8 @@ def _head(store: Store, home: str, column: str) -> Array:
     return columns.vectors(batch.column(0))
 
 
-def _percentiles(numbers: Array) -> dict[str, float]:
+def percentiles(numbers: Array) -> dict[str, float]:
+    """How many are known, and their `PERCENTILES`."""
     known = numbers[np.isfinite(numbers)]
     found = np.percentile(known, PERCENTILES) if len(known) else [float("nan")] * len(PERCENTILES)
     return {"count": len(known), **{f"p{p}": round(float(v), 4) for p, v in zip(PERCENTILES, found, strict=True)}}

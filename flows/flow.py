@@ -11,6 +11,7 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from cluster.code import code_of
+from flows.agree import agreement
 from flows.config import CONFIGS, ROOT, StepConfig, read_config
 from flows.faults import FlowError, did_you_mean, sentences
 from flows.fingerprint import fingerprint
@@ -105,6 +106,7 @@ def _check_step(checks: Checks, name: str, written: StepConfig) -> None:
     columns = dict(_input_columns(checks, at, sources, written.keep, op)) if op.shape != "source" else {}
     if params is not None and len(checks.faults) == before:
         _check_columns(checks, at, op, params, sources, written, columns)
+        checks.faults += [f"{at}.{f}" for f in agreement(checks, op, params, sources)]
         if op.check and not absent:
             told = {**models, **spaces_above(checks, sources), **spaces(checks, using, models), ARTIFACTS: frozenset(using)}
             checks.faults += [f"{at}: {f}" for f in op.check(params, told)]

@@ -119,8 +119,14 @@ def do_show(args: argparse.Namespace) -> int:
     flow.step(args.step)
     planned = plan(flow, store, args.sample)
     if args.scores is not None:
-        from flows import calibrate
+        from flows import calibrate, calibrate_similar
 
+        if flow.step(args.step).op.name == "link_similar":
+            if args.scores not in ("", "cosine"):
+                raise InputError(f"{args.step}: --scores {args.scores}: link_similar has cosines alone; leave the column out")
+            similar = calibrate_similar.calibrate_similar(planned, store, args.step)
+            emit(args, {"status": 0, **similar}, calibrate_similar.told_similar(similar))
+            return 0
         answer = calibrate.calibrate(planned, store, args.step, args.scores, args.negatives)
         emit(args, {"status": 0, **answer}, calibrate.told(answer))
         return 0

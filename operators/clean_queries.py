@@ -153,7 +153,7 @@ def example() -> Example:
     """Five answers on two passages, sorted by their ids: two are good, one comes twice."""
     words = ["Iron rusts in rain because water and oxygen react with it.", "Owls hunt at night and hear a mouse below the snow."]
     keys = columns.content_ids(["", ""], words)
-    fold = TextsFold(IndexTexts().level)
+    fold = TextsFold(IndexTexts())
     passages = pa.table({"passage_id": keys, "title": pa.array(["", ""], text), "passage": pa.array(words, text)})
     fold.add(passages.sort_by("passage_id"), 0)
     queries = ["why does iron rust", "", "why does iron rust", "iron rusts in rain because water", "how owls find mice"]

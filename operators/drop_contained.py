@@ -30,7 +30,8 @@ def _reads(p: DropContained) -> Columns:
 
 @operator("group", version="1", reads=_reads, writes=lambda p: {p.key: row_id}, key=lambda p: f"{p.end}_key", rows="fewer")
 def drop_contained(table: pa.Table, p: DropContained) -> Outcome:
-    """Rows of `key_ends` in; one whose plain text is in one of the next of its group is a reject that names the first such.
+    """Rows of `key_ends` in; one whose plain text is in one of the next of its group is a reject that names the first such,
+    which may be in a longer one itself.
 
     Equal texts stand in the order of their ids: the last of them stays.
     """

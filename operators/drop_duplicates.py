@@ -57,7 +57,7 @@ def drop_duplicates(table: pa.Table, p: DropDuplicates) -> Outcome:
     if "source_id" in p.ordered:
         value = named["source_id"].combine_chunks()
     else:
-        value = pa.array([one.hex() for one in named[p.key].to_pylist()], text)
+        value = columns.hexed(named[p.key])
     reason = pa.array(np.full(len(dropped), "duplicate"), text)
     rejected = [table[ROW].take(pa.array(dropped)), reason, value]
     return Outcome(kept, pa.table(rejected, schema=REJECTS))

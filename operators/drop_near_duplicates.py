@@ -1,4 +1,7 @@
-"""Drop near-duplicates: the representative of each class stays; or keep them all and say which class each is of."""
+"""Drop near-duplicates: the representative of each class stays; or keep them all and say which class each is of.
+
+Fit the classes over the rows that you drop from: where a class's representative stands in another corpus alone, none of it stays.
+"""
 
 from typing import Literal
 
@@ -32,7 +35,7 @@ def drop_near_duplicates(table: pa.Table, p: DropNearDuplicates, *, classes: Dup
         return Outcome(columns.put(table, "class_id", found))
     bad = (columns.id_matrix(found) != columns.id_matrix(table[p.key])).any(axis=1)
     where = pa.array(np.flatnonzero(bad))
-    value = pa.array([one.hex() for one in found.take(where).to_pylist()], text)
+    value = columns.hexed(found.take(where))
     rejected = [table[ROW].take(where), pa.array(["near-duplicate"] * len(where), text), value]
     return Outcome(table.filter(pa.array(~bad)), pa.table(rejected, schema=REJECTS))
 

@@ -50,7 +50,7 @@ def group_positives(table: pa.Table, p: GroupPositives) -> Outcome:
     merged = columns.lists(ends, values.take(pa.array(chosen)))
     kept = columns.put(table.filter(pa.array(first)), "positive_ids", merged)
     rest = table.filter(pa.array(~first))
-    value = pa.array([one.hex() for one in rest["query_id"].to_pylist()], text)
+    value = columns.hexed(rest["query_id"])
     reason = pa.array(["merged into its query"] * len(rest), text)
     return Outcome(kept, pa.table([rest[ROW], reason, value], schema=REJECTS))
 

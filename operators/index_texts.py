@@ -9,7 +9,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +18,7 @@ import xxhash
 from pydantic import Field
 
 from operators import columns
-from operators.contract import Example, Params, operator, row_id, text
+from operators.contract import Columns, Example, Params, operator, row_id, text
 from operators.mapped import Mapped, mapped
 from operators.spill import Spill
 
@@ -31,9 +31,15 @@ _CACHED = 64 << 20  # bytes of blocks kept decompressed: a teacher's candidates 
 
 
 class IndexTexts(Params):
-    """Nothing to choose but how hard to compress."""
+    """Of what the texts are, and how hard to compress them."""
 
     level: int = Field(default=3, ge=1, le=19)
+    of: Literal["passages", "documents"] = "passages"  # documents: `doc_id` and `text`, before they are split
+
+    @property
+    def named(self) -> tuple[str, str]:
+        """The columns of the ids and of the texts."""
+        return ("passage_id", "passage") if self.of == "passages" else ("doc_id", "text")
 
 
 class Texts(Mapped):
@@ -139,14 +145,14 @@ class Texts(Mapped):
 class TextsFold:
     """Texts under way. While ids rise, less than one block is in memory; from the first that does not, all are spilled."""
 
-    def __init__(self, level: int) -> None:
+    def __init__(self, p: IndexTexts) -> None:
         """Start with no text."""
-        self._level = level
+        self._p = p
         self._spill: Spill | None = None
         self._temporary = tempfile.TemporaryDirectory(prefix="pithead-texts-")
         self._folder = Path(self._temporary.name)
         self._files = {name: (self._folder / name).open("wb") for name in _FILES}
-        options = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", compression_level=level))
+        options = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", compression_level=p.level))
         self._writer = pa.ipc.new_file(str(self._folder / _TEXTS), _SCHEMA, options=options)
         self._waiting: list[pa.Array] = []
         self._last: bytes = b""
@@ -154,8 +160,10 @@ class TextsFold:
     def add(self, table: pa.Table, turn: int) -> None:
         """Take in passages; of equal ids the first stays."""
         for part in columns.slices(table):
-            keys = columns.content_ids([passage.casefold() for passage in part["passage"].to_pylist()])
-            self._take(_clean(part["passage_id"]), columns.id_matrix(keys), pa.array(columns.shown(part), text))
+            said = part[self._p.named[1]].to_pylist()
+            keys = columns.content_ids([one.casefold() for one in said])
+            whole = [f"{title}\n{one}" if title else one for title, one in zip(part["title"].to_pylist(), said, strict=True)]
+            self._take(_clean(part[self._p.named[0]]), columns.id_matrix(keys), pa.array(whole, text))
 
     def merge(self, later: "TextsFold") -> None:
         """Take in the fold of later passages, whose blocks are cut anew so that no cut shows."""
@@ -165,7 +173,7 @@ class TextsFold:
     def finish(self) -> Texts:
         """Close the files and map them."""
         if self._spill is not None:
-            fold = TextsFold(self._level)
+            fold = TextsFold(self._p)
             for table in self._spill.tables():
                 fold._append(_clean(table["id"]), columns.id_matrix(_clean(table["key"])), table["text"].combine_chunks())
             return fold.finish()
@@ -260,10 +268,14 @@ def _spread(place: Array, known: Array) -> pa.Array:
     return pa.array(where, mask=~known)
 
 
-@operator("build", version="2", reads={"passage_id": row_id, "title": text, "passage": text}, rows="same")
+def _reads(p: IndexTexts) -> Columns:
+    return {p.named[0]: row_id, "title": text, p.named[1]: text}
+
+
+@operator("build", version="2", reads=_reads, rows="same")
 def index_texts(p: IndexTexts) -> TextsFold:
-    """Index passages by id, with their titles."""
-    return TextsFold(p.level)
+    """Index passages or documents by id, with their titles."""
+    return TextsFold(p)
 
 
 def example() -> Example:

@@ -9,29 +9,35 @@ import pyarrow as pa
 from pydantic import Field
 
 from operators import columns
-from operators.content import indexed
-from operators.contract import Example, Outcome, operator, reject, row_id, score
+from operators.content import codes, indexed
+from operators.contract import Example, Needs, Outcome, operator, reject, row_id, score
 from operators.index_texts import Texts
-from operators.shingles import Shingles, likeness
+from operators.shingles import Shingles, cut_as, likeness
 
 
 class LinkDuplicates(Shingles):
-    """From what Jaccard on two texts are near-duplicates."""
+    """From what Jaccard on two texts are near-duplicates: at least that of `sign_bands`, which finds few pairs below its own."""
 
     threshold: float = Field(default=0.8, gt=0, le=1)
 
 
-@operator("map", version="1", reads={"id_a": row_id, "id_b": row_id}, writes={"jaccard": score}, rows="fewer")
+@operator(
+    "map", version="2", reads={"id_a": row_id, "id_b": row_id}, writes={"jaccard": score}, rows="fewer",
+    agrees=cut_as, rises=lambda p: {"jaccard": p.threshold},
+    needs=Needs(batch_rows=1 << 17),  # each batch reads the texts of its pairs, which stand anywhere
+)  # fmt: skip
 def link_duplicates(table: pa.Table, p: LinkDuplicates, *, texts: Texts) -> Outcome:
     """Pairs in, edges out with their Jaccard; pairs below the threshold are rejects that tell it."""
     count = len(table)
     both = pa.concat_arrays([pa.array([], row_id), *table["id_a"].chunks, *table["id_b"].chunks])
     known = texts.has(both)
     known = known[:count] & known[count:]
-    coded = both.filter(pa.array(np.tile(known, 2))).dictionary_encode()  # every text once
-    one, other = np.split(coded.indices.to_numpy().astype(np.int64), 2)
+    told = both.filter(pa.array(np.tile(known, 2)))
+    number = codes([told])[0]  # in the order of ids
+    _, first = np.unique(number, return_index=True)
+    one, other = np.split(number, 2)
     found = np.zeros(count, np.float32)
-    found[known] = likeness(texts, coded.dictionary, one, other, p)
+    found[known] = likeness(texts, told.take(pa.array(first)), one, other, p)
     low = found < np.float32(p.threshold)
     reasons = ["below the threshold" if one else "no text has this id" for one in known]
     return reject(columns.put(table, "jaccard", pa.array(found, score)), low, reasons, [f"{one:.3f}" for one in found])

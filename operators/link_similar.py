@@ -22,7 +22,11 @@ _NEAR = 1e-4  # float32 products of unit vectors are off by far less
 
 
 class LinkSimilar(Params):
-    """From what cosine on two texts are duplicates. It hangs on the encoder: look at `show --scores` before you set it."""
+    """From what cosine on two texts are duplicates.
+
+    It hangs on the encoder and on the corpus, and no default is right: `pithead show FLOW STEP --scores`, with the name of this
+    step, tells the cosines of random pairs of a cluster, those of near-duplicates by words, and suggests a threshold of them.
+    """
 
     threshold: float = Field(default=0.95, gt=0, le=1, description="least cosine")
     key: str = Field(default="passage_id", description="the column of the texts' ids")
@@ -34,7 +38,7 @@ def _reads(p: LinkSimilar) -> Columns:
 
 
 @operator(
-    "group", version="1", key="cluster", width=lambda p: 4, reads=_reads, closed=True,
+    "group", version="2", key="cluster", width=lambda p: 4, reads=_reads, closed=True, rises=lambda p: {"cosine": p.threshold},
     writes={"id_a": row_id, "id_b": row_id, "cosine": score},
 )  # fmt: skip
 def link_similar(table: pa.Table, p: LinkSimilar, *, texts: Texts) -> Outcome:
@@ -42,10 +46,14 @@ def link_similar(table: pa.Table, p: LinkSimilar, *, texts: Texts) -> Outcome:
 
     Cosines are float64 products of the stored vectors, so that no cut moves one over the threshold.
     """
+    known = texts.has(table[p.key])
+    reasons = {int(i): ("no text has this id", "") for i in np.flatnonzero(~known)}
     names, cluster = columns.id_pairs(table[p.key]), table["cluster"].to_numpy()
-    order = np.lexsort((table[ROW].to_numpy(), names["lo"], names["hi"], -texts.lengths(table[p.key]).astype(np.int64), cluster))
+    length = np.zeros(len(table), np.int64)
+    length[known] = texts.lengths(table[p.key].filter(pa.array(known)))
+    order = np.lexsort((table[ROW].to_numpy(), names["lo"], names["hi"], -length, cluster))
+    order = order[known[order]]
     rows = columns.vectors(table[p.column])
-    reasons: dict[int, tuple[str, str]] = {}
     members, owners, said = [], [], []
     for part in np.split(order, np.flatnonzero(np.diff(cluster[order])) + 1):
         again = np.append(False, names[part][1:] == names[part][:-1])[: len(part)]

@@ -3,7 +3,8 @@
 Boilerplate fills a bucket with a hundred thousand texts; all its pairs would be five billion. A small bucket gives all
 pairs. In a larger one each text is paired with those right before it in the order of `sign_bands`, which stand there
 because they share more, with the first of its run of that order, and with the longest of all: n · (neighbours + 2) pairs,
-which hold together whatever belongs together. Every other band gives a text other neighbours.
+which hold together whatever belongs together. Every other band gives a text other neighbours. From 64 · neighbours texts on
+it has fewer, at last two: a class of 20,000 equal texts gave 6.1 million pairs of 18 bands, now 1.1 million.
 """
 
 from typing import Any
@@ -31,7 +32,7 @@ def _reads(p: PairBands) -> Columns:
 
 
 @operator(
-    "group", version="1", key="band", reads=_reads, closed=True,
+    "group", version="2", key="band", reads=_reads, closed=True,
     writes={"pair_id": row_id, "id_a": row_id, "id_b": row_id},
 )  # fmt: skip
 def pair_bands(table: pa.Table, p: PairBands) -> Outcome:
@@ -91,7 +92,8 @@ def _sorted(table: pa.Table, key: str) -> tuple[Array, Array, Array, Array]:
 def _pairs(bucket: Array, first: Array, size: Array, run: Array, neighbours: int) -> tuple[Array, Array]:
     """Places (later, earlier) of the pairs of each bucket, every one once."""
     place = np.arange(len(bucket))
-    reach = np.where(size > 2 * neighbours + 1, neighbours, size - 1)  # places back that a text is paired over
+    fewer = np.clip(64 * neighbours**2 // size, min(neighbours, 2), neighbours)
+    reach = np.where(size > 2 * neighbours + 1, fewer, size - 1)  # places back that a text is paired over
     fresh = (np.diff(bucket, prepend=-1) != 0) | (np.diff(run.astype(np.int64), prepend=-1) != 0)
     runs = np.maximum.accumulate(np.where(fresh, place, 0)) if len(place) else place
     late, early = [], []

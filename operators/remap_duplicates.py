@@ -1,4 +1,7 @@
-"""Remap ids to the representatives of their classes, so that qrels, pairs and candidates survive the removal of duplicates."""
+"""Remap ids to the representatives of their classes, so that qrels, pairs and candidates survive the removal of duplicates.
+
+A negative that was a near-duplicate of a positive is then that positive itself, and goes.
+"""
 
 from typing import Self
 
@@ -7,10 +10,12 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 
 from operators import columns
-from operators.content import codes, parents
+from operators.content import codes, in_row, parents
 from operators.contract import Columns, ContractError, Example, Params, ids, operator, row_id, scores
 from operators.drop_near_duplicates import example as drop_example
 from operators.fit_classes import DuplicateClasses
+
+POSITIVES, NEGATIVES = "positive_ids", "negative_ids"
 
 
 class RemapDuplicates(Params):
@@ -23,6 +28,8 @@ class RemapDuplicates(Params):
     def _known(self) -> Self:
         if len(set(self.columns)) < len(self.columns):
             raise ValueError("columns names a column twice")
+        if NEGATIVES in self.columns and POSITIVES not in self.columns:
+            raise ValueError("negative_ids without positive_ids; name both, or a positive's duplicate stays a negative")
         for name in self.aligned:
             if name not in self.columns or not name.endswith("_ids"):
                 raise ValueError(f"aligned: {name} is not one of the lists that columns names; scores stand beside those")
@@ -34,16 +41,23 @@ def _writes(p: RemapDuplicates) -> Columns:
     return {**told, **{one: scores for beside in p.aligned.values() for one in beside}}
 
 
-@operator("map", version="1", reads=_writes, writes=_writes, rows="same")
+@operator("map", version="2", reads=_writes, writes=_writes, rows="same")
 def remap_duplicates(table: pa.Table, p: RemapDuplicates, *, classes: DuplicateClasses) -> pa.Table:
-    """Each id becomes its class's representative; in a list each stays once, where it first stood, with its score there."""
-    for name in p.columns:
+    """Each id becomes its class's representative; in a list each stays once, where it first stood, with its score there.
+
+    Then `negative_ids` lose what is among the row's `positive_ids`.
+    """
+    for name in sorted(p.columns, key=lambda one: one == NEGATIVES):
         if not name.endswith("_ids"):
             table = columns.put(table, name, classes.of(table[name]))
             continue
         offsets, values = columns.flat(table[name])
         found = classes.of(values)
         kept = _first(parents(offsets), found)
+        if name == NEGATIVES:
+            of_rows, positives = columns.flat(table[POSITIVES])
+            number, of_number = codes([found, positives])
+            kept &= ~in_row(parents(offsets), number, parents(of_rows), of_number)
         ends = np.concatenate([[0], np.cumsum(kept)])[offsets]
         for column in (name, *p.aligned.get(name, ())):
             beside, told = columns.flat(table[column])

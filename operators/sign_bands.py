@@ -4,17 +4,17 @@ Locality-sensitive hashing by bands (Leskovec, Rajaraman, Ullman, Mining of Mass
 share one of b bands of r rows with probability 1 - (1 - s**r)**b.
 """
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from operators import columns
 from operators.content import indexed
 from operators.contract import Columns, Example, Outcome, operator, reject, row_id
 from operators.index_texts import Texts
-from operators.shingles import Shingles, mixed, signatures
+from operators.shingles import Shingles, cut_as, mixed, signatures
 
 Array = np.ndarray[Any, Any]
 COUNT, ORDER = pa.int32(), pa.uint64()
@@ -28,11 +28,17 @@ class SignBands(Shingles):
     threshold: float = Field(default=0.8, ge=0.3, le=1)  # Jaccard from which on texts are near-duplicates
     recall: float = Field(default=0.98, gt=0, lt=1, description="least share of the pairs at the threshold that shares a band")
 
+    @model_validator(mode="after")
+    def _enough(self) -> Self:
+        if (best := self.found(self.threshold, 1)) < self.recall:
+            told = f"{self.permutations} permutations find a pair of {self.threshold} with {best:.4f} at best"
+            raise ValueError(f"recall: {told}; give more permutations, or ask for less")
+        return self
+
     @property
     def rows(self) -> int:
         """Rows of a band: the most with which a pair at the threshold is found as surely as asked. 7, of 18 bands, by default."""
-        sure = [r for r in range(1, self.permutations + 1) if self.found(self.threshold, r) >= self.recall]
-        return max(sure, default=1)
+        return max(r for r in range(1, self.permutations + 1) if self.found(self.threshold, r) >= self.recall)
 
     def found(self, jaccard: float, rows: int) -> float:
         """The probability that a pair of this Jaccard shares a band."""
@@ -47,7 +53,10 @@ def _writes(p: SignBands) -> Columns:
     return {"band": row_id, p.key: row_id, "length": COUNT, "order": ORDER}
 
 
-@operator("map", version="1", reads=_reads, writes=_writes, rows="many", closed=True)
+@operator(
+    "map", version="2", reads=_reads, writes=_writes, rows="many", closed=True,
+    agrees=cut_as, rises=lambda p: {"jaccard": p.threshold},
+)  # fmt: skip
 def sign_bands(table: pa.Table, p: SignBands, *, texts: Texts) -> Outcome:
     """N texts in, N × bands rows out: the key of a band, which holds the band's number, and the text's id and length.
 

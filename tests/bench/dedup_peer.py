@@ -5,6 +5,7 @@ default, but that datatrove knows no shingles of characters: a text of less than
 """
 
 import json
+import re
 import sys
 import time
 from pathlib import Path
@@ -12,12 +13,19 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+# Scripts that set no spaces between words count by character.
+UNITS = re.compile("[{0}]|[^ {0}]+".format("\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f"))
+
+
+def units(value: str) -> list[str]:
+    return value.split() if value.isascii() else UNITS.findall(" ".join(value.split()))
+
 
 def shingles(value: str) -> set[str]:
-    words = value.casefold().split()
+    words = units(value.casefold())
     if len(words) >= 9:
         return {" ".join(words[i : i + 5]) for i in range(len(words) - 4)}
-    whole = " ".join(words)
+    whole = " ".join(value.casefold().split())
     return {whole[i : i + 5] for i in range(max(len(whole) - 4, 1))} if whole else set()
 
 
@@ -54,7 +62,7 @@ def datatrove(spec: dict[str, Any]) -> dict[str, Any]:
 
     class Blanks(WordTokenizer):
         def word_tokenize(self, text: str) -> list[str]:
-            return text.split()
+            return units(text)
 
         def sent_tokenize(self, text: str) -> list[str]:
             return [text]
@@ -66,14 +74,9 @@ def datatrove(spec: dict[str, Any]) -> dict[str, Any]:
     norm = TextNormConfig(True, True, False, False, False)
     bands = {"num_buckets": spec["bands"][0], "hashes_per_bucket": spec["bands"][1]} if spec.get("bands") else {}
     config = MinhashConfig(n_grams=5, norm_config=norm, **bands)
-    (home / "in").mkdir(parents=True)
-    table = pq.read_table(spec["corpus"], columns=["_id", "text"]).rename_columns(["id", "text"])
-    half = len(table) // 2 + 1
-    for i in range(2):
-        pq.write_table(table.slice(i * half, half), home / "in" / f"{i}.parquet")
 
     def reader() -> ParquetReader:
-        return ParquetReader(str(home / "in"), text_key="text", id_key="id")
+        return ParquetReader(spec["corpus"], text_key="text", id_key="_id")
 
     def done(tasks: int, *pipeline: Any) -> None:
         LocalPipelineExecutor(pipeline=list(pipeline), tasks=tasks, workers=min(tasks, 2), logging_dir=str(home / "logs" / str(len(told)))).run()

@@ -52,7 +52,7 @@ def steps(path: Path, store: Store) -> dict[str, pa.Table]:
 
 
 def jaccard(one: str, other: str) -> float:
-    a, b = ({tuple(w[i : i + 5]) for i in range(len(w) - 4)} for w in (folded(one), folded(other)))
+    a, b = ({tuple(w[i : i + 5]) for i in range(len(w) - 4)} for w in (folded(one).split(), folded(other).split()))
     return len(a & b) / len(a | b)
 
 
@@ -167,3 +167,29 @@ def test_qrels_survive_the_removal(tmp_path):
     (row,) = table(path, store, "pairs2").to_pylist()
     assert len(row["positive_ids"]) == 2
     assert set(row["positive_ids"]) < kept
+
+
+WHOLE = """
+flow: whole
+steps:
+  docs:    {op: read_corpus, with: {path: corpus.jsonl}}
+  unique:  {op: drop_duplicates, from: docs, max_rejected: 1}
+  texts:   {op: index_texts, from: unique, with: {of: documents}}
+  bands:   {op: sign_bands, from: unique, using: {texts: texts}, with: {key: doc_id}}
+  met:     {op: pair_bands, from: bands, with: {key: doc_id}, max_rejected: 1}
+  pairs:   {op: drop_duplicates, from: met, with: {key: pair_id}, max_rejected: 1}
+  edges:   {op: link_duplicates, from: pairs, using: {texts: texts}, max_rejected: 1}
+  classes: {op: fit_classes, from: edges, using: {texts: texts}}
+  kept:    {op: drop_near_duplicates, from: unique, using: {classes: classes}, with: {key: doc_id}, max_rejected: 1}
+  cut:     {op: split_passages, from: kept, with: {min_words: 1}}
+"""
+
+
+def test_whole_documents_lose_their_duplicates_before_they_are_split(tmp_path):
+    path, store = write(tmp_path / "p", corpus()), Store(str(tmp_path / "s"))
+    go(path, store)
+    by_passage = {r["passage"] for r in table(path, store, "kept").to_pylist()}
+    path.write_text(WHOLE)
+    go(path, store)
+    assert {r["text"] for r in table(path, store, "kept").to_pylist()} == by_passage
+    assert len(table(path, store, "cut")) == 12

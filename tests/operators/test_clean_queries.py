@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from operators import columns
 from operators.clean_queries import CleanQueries, clean_queries, example, fault
 from operators.contract import apply, ids, text
-from operators.index_texts import Texts, TextsFold
+from operators.index_texts import IndexTexts, Texts, TextsFold
 
 PASSAGE = "Iron rusts in rain because water and oxygen react with the metal, and salt makes it faster."
 P = CleanQueries()
@@ -57,7 +57,7 @@ def test_what_passes_has_letters_and_its_length(query: str, kind: str) -> None:
 
 def _texts(passages: list[str]) -> tuple[Texts, list[bytes]]:
     keys = columns.content_ids([""] * len(passages), passages)
-    fold = TextsFold(3)
+    fold = TextsFold(IndexTexts())
     table = pa.table({"passage_id": keys, "title": pa.array([""] * len(passages), text), "passage": pa.array(passages, text)})
     fold.add(table.sort_by("passage_id"), 0)
     return fold.finish(), keys.to_pylist()

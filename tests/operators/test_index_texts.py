@@ -155,3 +155,12 @@ def test_parts_that_are_done_at_once_leave_the_count_of_what_is_held_right(monke
     assert all(len(one) == 50 for one in found)
     assert texts._held == sum(block.nbytes for block in texts._blocks.values())
     assert len(texts._blocks) > 4  # counted twice, a block was never given back, and in the end one block was kept
+
+
+def test_documents_are_known_by_their_own_ids_before_they_are_split():
+    titles, bodies = ["Oak", ""], ["a tree", "The river"]
+    table = pa.table({"doc_id": columns.content_ids(titles, bodies), "title": titles, "text": bodies}).sort_by("doc_id")
+    fold = index_texts(IndexTexts(of="documents"))
+    fold.add(table, 0)
+    assert fold.finish().take(columns.content_ids(titles, bodies)).to_pylist() == ["Oak\na tree", "The river"]
+    assert {*index_texts.columns_read(IndexTexts(of="documents"))} == {"doc_id", "title", "text"}

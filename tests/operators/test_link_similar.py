@@ -57,3 +57,11 @@ def test_an_id_twice_in_a_cluster_is_a_reject():
     outcome = apply(link_similar, numbered(table), LinkSimilar(), texts=TEXTS)
     assert sorted(outcome.rejects["reason"].to_pylist()) == ["a representative", "its id is in the cluster already"]
     assert len(outcome.table) == 1
+
+
+def test_an_id_without_a_text_is_a_reject_and_no_representative():
+    rows = pa.array([np.array([1, 0], np.float32)] * 3, vector)
+    table = pa.table({"passage_id": pa.array([b"\0" * 16, IDS[0], IDS[1]], row_id), "cluster": pa.array([0] * 3, pa.int32()), "vector": rows})
+    outcome = apply(link_similar, numbered(table), LinkSimilar(), texts=TEXTS)
+    assert sorted(outcome.rejects["reason"].to_pylist()) == ["a representative", "no text has this id"]
+    assert {*outcome.table["id_a"].to_pylist(), *outcome.table["id_b"].to_pylist()} == {IDS[0], IDS[1]}

@@ -74,3 +74,9 @@ def test_a_pair_has_one_id_whatever_the_band_and_lies_where_its_first_text_does(
     assert [len(one) for one in found.values()] == [1, 1, 1]
     assert len({x for one in found.values() for x in one}) == 3
     assert all(next(iter(one))[:8] == a[:8] for (a, _), one in found.items())
+
+
+def test_the_larger_a_bucket_the_fewer_pairs_a_text_down_to_four():
+    for size, most in ((1_024, 18), (4_096, 6), (20_000, 4)):
+        found = len(run([(0, i, i % 97, 0) for i in range(size)], PairBands()).table)
+        assert 0.9 * most * size < found <= most * size

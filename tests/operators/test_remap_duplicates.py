@@ -70,8 +70,22 @@ def test_scores_that_are_not_aligned_are_a_fault():
         ({"aligned": {"candidate_ids": ("dense_scores",)}}, "candidate_ids is not one of the lists"),
         ({"columns": ("passage_id",), "aligned": {"passage_id": ("dense_scores",)}}, "passage_id is not one of the lists"),
         ({"columns": ()}, "at least 1"),
+        ({"columns": ("negative_ids",)}, "negative_ids without positive_ids; name both"),
     ],
 )
 def test_params_that_fit_nothing_are_refused(given, said):
     with pytest.raises(ValidationError, match=said):
         RemapDuplicates(**given)
+
+
+def test_a_negative_that_is_a_near_duplicate_of_a_positive_goes_with_its_score():
+    one, other, alone = NAMES
+    assert BEST[one] == BEST[other] != BEST[alone]
+    table = pa.table({
+        "negative_ids": pa.array([[one, alone], [other], [one, other]], ids), "negative_scores": pa.array([[0.9, 0.5], [0.8], [0.7, 0.6]], scores),
+        "positive_ids": pa.array([[other], [alone], []], ids),
+    })  # fmt: skip
+    p = RemapDuplicates(columns=("negative_ids", "positive_ids"), aligned={"negative_ids": ("negative_scores",)})
+    found = apply(remap_duplicates, table, p, classes=CLASSES).table
+    assert found["negative_ids"].to_pylist() == [[alone], [BEST[one]], [BEST[one]]]
+    assert np.allclose([v for row in found["negative_scores"].to_pylist() for v in row], [0.5, 0.8, 0.7])

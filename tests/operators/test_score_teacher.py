@@ -53,9 +53,9 @@ def test_a_row_whose_score_is_not_finite_is_rejected() -> None:
 
 
 def test_a_passage_is_read_with_its_title() -> None:
-    from operators.index_texts import TextsFold
+    from operators.index_texts import IndexTexts, TextsFold
 
-    teacher, fold = load_model("teacher", packaged("teacher")), TextsFold(3)
+    teacher, fold = load_model("teacher", packaged("teacher")), TextsFold(IndexTexts())
     key = columns.content_ids(["Owls"], ["hunt at night"])
     fold.add(pa.table({"passage_id": key, "title": pa.array(["Owls"], text), "passage": pa.array(["hunt at night"], text)}), 0)
     table = pa.table({"query": pa.array(["owls"], text), "positive_ids": pa.array([key.to_pylist()], ids)})

@@ -3,6 +3,7 @@
 import numpy as np
 import pyarrow as pa
 import pytest
+from pydantic import ValidationError
 
 from operators.content import indexed
 from operators.contract import apply, row_id
@@ -69,3 +70,8 @@ def test_a_text_of_blanks_and_an_unknown_id_are_rejects():
     ]  # fmt: skip
     assert len(outcome.table) == 18
     assert set(outcome.table["length"].to_pylist()) == {4}
+
+
+def test_a_recall_that_no_bands_reach_is_refused():
+    with pytest.raises(ValidationError, match=r"recall: 8 permutations find a pair of 0.3 with 0.9424 at best; give more permutations"):
+        SignBands(permutations=8, threshold=0.3)
