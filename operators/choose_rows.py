@@ -43,10 +43,11 @@ class ChooseRows(Params):
 
     @model_validator(mode="after")
     def _acts(self) -> Self:
-        idle = [n for n in ("edges", "target", "cap", "caps", "shortfall", "alpha") if n in self.model_fields_set and not self.by]
-        if idle:
-            raise ValueError(f"{idle[0]} does nothing without by; name the column")
-        if self.target and "alpha" in self.model_fields_set:
+        fields = type(self).model_fields  # a worker is told all: what was set is not known, only what is otherwise
+        otherwise = [n for n in ("edges", "alpha", "target", "cap", "caps", "shortfall") if getattr(self, n) != fields[n].default]
+        if otherwise and not self.by:
+            raise ValueError(f"{otherwise[0]} does nothing without by; name the column")
+        if self.target and "alpha" in otherwise:
             raise ValueError("target and alpha both say the shares; leave one of them out")
         if any(share <= 0 for share in self.target.values()):
             raise ValueError("target: a share is above 0; leave out what is to have no row")

@@ -21,7 +21,7 @@ class MeasureGaps(Params):
 
     key: str = Field(default="passage_id", min_length=1, description="the id of a row")
     vector: str = Field(default="vector", min_length=1, description="unit vectors, as of `embed`")
-    most: int = Field(default=2048, ge=1, description="rows of a cluster that are put in order; of the others the gap that these leave")
+    most: int = Field(default=2048, ge=1, description="rows of a cluster put in order; of the others the gap that these leave")
     into: str = Field(default="gap", min_length=1, description="the column to write")
     seed: int = Field(default=0, ge=0, description="by which, with the ids, a cluster's first row is drawn")
 
