@@ -28,11 +28,13 @@ class FitPairFloor(Params):
     """What decides, and how many pairs are looked at.
 
     ``random`` takes a percentile of the random pairs, whatever the given pairs are; ``equal_error`` the cosine at which
-    as large a share of random pairs lies above as of the given ones below, which wants pairs that are good.
+    as large a share of random pairs lies above as of the given ones below, which wants pairs that are good. With half of
+    vaswani's pairs shuffled (MiniLM), equal error lets 34 % of these pass and loses 1 % of the good ones, the 95th percentile
+    5 % and 26 %, the 99th 1 % and 63 %.
     """
 
     rule: Literal["random", "equal_error"] = "random"
-    percentile: float | None = Field(default=None, gt=0, lt=100, description="of the random pairs; 99 where rule is random")
+    percentile: float | None = Field(default=None, gt=0, lt=100, description="of the random pairs; 95 where rule is random")
     pairs: int = Field(default=2000, ge=2, description="given pairs that are encoded, by the hash of their ids")
     partners: int = Field(default=10, ge=1, description="other pairs' passages that each query of them is scored with")
     seed: int = Field(default=0, ge=0)
@@ -143,7 +145,7 @@ def _chosen(given: Array, random: Array, p: FitPairFloor) -> tuple[Any, str]:
         above = 1 - np.searchsorted(random, every) / len(random)
         below = np.searchsorted(given, every) / len(given)
         return every[min(int(np.argmax(above <= below)), len(every) - 1)], "equal error"
-    percentile = 99.0 if p.percentile is None else p.percentile
+    percentile = 95.0 if p.percentile is None else p.percentile
     if len(random) < (least := int(np.ceil(round(100 / (100 - percentile), 6)))):
         raise InputError(
             f"fit_pair_floor: percentile {percentile:g} of {len(random)} random pairs is only their highest; "

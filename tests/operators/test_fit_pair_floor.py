@@ -83,7 +83,7 @@ def test_of_many_pairs_those_with_the_smallest_hashes_are_asked_about_whatever_t
 
 
 def test_a_percentile_that_so_few_random_pairs_have_not_is_refused():
-    with pytest.raises(InputError, match="percentile 99 of .* give pairs for 100"):
+    with pytest.raises(InputError, match="percentile 95 of .* give pairs for 20"):
         fit([(["oak"], ["elm"]), (["owl"], ["rain"])], FitPairFloor())
     with pytest.raises(InputError, match="there is no floor of 0 pairs"):
         fit([], FitPairFloor())
