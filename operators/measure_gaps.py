@@ -47,16 +47,16 @@ def measure_gaps(table: pa.Table, p: MeasureGaps) -> pa.Table:
     for one in np.unique(cluster):
         where = np.flatnonzero(cluster == one)
         where = where[np.lexsort((wide["lo"][where], wide["hi"][where], drawn[where]))]
-        rows = columns.vectors(table[p.vector].take(pa.array(where))).astype(np.float64)
-        gap[where] = farthest_first(np.rint(rows * GRID) / GRID, p.most)
+        gap[where] = farthest_first(columns.vectors(table[p.vector].take(pa.array(where))), p.most)
     return columns.put(table, p.into, pa.array(gap, score))
 
 
 def farthest_first(rows: Array, most: int) -> Array:
-    """The distance of each of (N, d) rows to those before it in the order: (N,) float32; of equals the earlier goes first.
+    """The distance of each of (N, d) unit rows to those before it in the order: (N,) float32; of equals the earlier goes first.
 
     Squares are compared. On the grid they are exact, so neither BLAS nor the processor's vector width settles a tie.
     """
+    rows = np.rint(rows.astype(np.float64) * GRID) / GRID
     square = np.einsum("nd,nd->n", rows, rows)
     nearest, gap = np.full(len(rows), FIRST**2), np.zeros(len(rows))
     left = np.ones(len(rows), bool)

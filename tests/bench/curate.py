@@ -2,9 +2,10 @@
 
 `PARTS` names some of: `consistency` (10, 30 and 50 % of the pairs get another pair's passage; round trips by k over the whole
 corpus, a drawn pool as E5's and shards as Arctic's, beside floors and a drop by chance of as many) and `selection` (coverage of
-10 and 25 % of the passages, beside five draws). `COLLECTIONS` names some collections; rows of others stay. Settings are chosen
-on vaswani and cisi; the others only report. A query of vaswani has 22 and one of cisi 41 relevant documents, a mined pair one:
-in a pair's ranking the query's other relevant documents count for nothing. MiniLM is asked in bfloat16 (cosine to float32 0.99996).
+10 and 25 % of the passages, beside five draws). `COLLECTIONS` and `ENCODERS` name some of these; rows of others stay. Settings
+are chosen on vaswani and cisi; the others only report. A query of vaswani has 22 and one of cisi 41 relevant documents, a mined
+pair one: in a pair's ranking the query's other relevant documents count for nothing. MiniLM is asked in bfloat16 (cosine to
+float32 0.99996).
 """
 
 import os
@@ -44,8 +45,8 @@ ENCODERS = ("minilm-bfloat16", "static")
 NOISE = (0.1, 0.3, 0.5)
 TOP = (1, 2, 5, 10, 20, 50)
 DEPTH = 250  # of the searches: equal texts count once, a query's other relevant documents not at all
-POOL, SHARDS = 1000, 4
-PAIRS, PASSAGES = 2000, 3000  # of a collection, at most, so that all of it takes ten minutes of two busy cores
+POOL, SHARDS = 500, 4
+PAIRS, PASSAGES = 1000, 2000  # of a collection, at most, so that all of it takes ten minutes of a busy machine
 DRAWS = 5
 FLOORS: dict[str, dict[str, Any]] = {
     "floor: percentile 90 of random pairs": {"percentile": 90}, "floor: percentile 95 of random pairs": {"percentile": 95},
@@ -261,17 +262,16 @@ PARTS = {"consistency": consistency, "selection": selection}
 
 
 def main() -> None:
-    parts = os.environ.get("PARTS", ",".join(PARTS)).split(",")
-    names = os.environ.get("COLLECTIONS", ",".join(COLLECTIONS)).split(",")
-    rows = [r for r in stored("curate") if r["part"] not in parts or r["collection"] not in names]
+    parts, names, encoders = (
+        os.environ.get(name, ",".join(every)).split(",") for name, every in (("PARTS", PARTS), ("COLLECTIONS", COLLECTIONS), ("ENCODERS", ENCODERS))
+    )
     for name in names:
         c = gather(name)
-        for key in ENCODERS:
+        for key in encoders:
             start, encoder = time.monotonic(), Remembered(key)
-            for part in [p for p in parts if p in PARTS]:
-                rows += PARTS[part](c, encoder, key)
+            rows = [r for r in stored("curate") if (r.get("collection"), r.get("encoder")) != (name, key) or r["part"] not in parts]
+            save("curate", rows + [row for part in parts for row in PARTS[part](c, encoder, key)])
             print(f"{name}, {key}: {len(c.passages)} passages, {len(c.pairs)} pairs, {time.monotonic() - start:.0f} s", flush=True)
-    save("curate", rows)
 
 
 if __name__ == "__main__":

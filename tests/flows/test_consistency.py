@@ -33,7 +33,7 @@ steps:
   within:   {op: retrieve_dense, from: asked, against: sharded, with: {top_k: 5, alike: [shard]}}
   arctic:   {op: round_trip, from: within, using: {texts: texts}, with: {top_k: 3, scores: dense_scores}, max_rejected: 1}
 """
-WORDS = "oak birch elm ash river stone bread yeast owl mouse rain iron train winter song boat".split()
+WORDS = ["oak", "birch", "elm", "ash", "river", "stone", "bread", "yeast", "owl", "mouse", "rain", "iron", "train", "winter", "song", "boat"]
 STEPS = ("above", "pool", "e5", "arctic")
 
 

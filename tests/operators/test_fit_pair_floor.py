@@ -15,7 +15,7 @@ from operators.fit_pair_floor import FitPairFloor, PairFloor, fit_pair_floor
 from operators.score_pairs import ScorePairs, score_pairs
 
 STATIC = load_model("encoder", packaged("encoder", "static"))
-WORDS = "oak birch elm ash river stone bread yeast owl mouse rain iron train winter".split()
+WORDS = ["oak", "birch", "elm", "ash", "river", "stone", "bread", "yeast", "owl", "mouse", "rain", "iron", "train", "winter"]
 PAIR = st.tuples(st.lists(st.sampled_from(WORDS), min_size=1, max_size=2), st.lists(st.sampled_from(WORDS), min_size=1, max_size=3))
 ROWS = st.lists(PAIR, min_size=3, max_size=25)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from operators import columns
 from operators.choose_rows import ChooseRows, choose_rows
 from operators.contract import apply, vector
-from operators.measure_gaps import MeasureGaps, measure_gaps
+from operators.measure_gaps import MeasureGaps, farthest_first, measure_gaps
 
 
 def table(rows, clusters):
@@ -96,6 +96,15 @@ def test_neither_the_order_of_rows_nor_threads_nor_the_width_of_a_row_change_a_b
     wide[:, 8:392] = rows
     padded = apply(measure_gaps, table(wide, [0] * 300), MeasureGaps(most=100)).table
     assert one["gap"].to_pylist() == padded["gap"].to_pylist()
+
+
+def test_rows_that_lie_equally_far_are_equals_in_whatever_order_their_numbers_are_summed():
+    rng = np.random.default_rng(3)
+    one = np.abs(rng.normal(size=384))
+    rows = unit(np.stack([-np.ones(384), *(rng.permutation(one) for _ in range(200))])).astype(np.float32)
+    gap = farthest_first(rows, 2)  # all 200 lie equally far from the first row, and nearer to each other
+    assert gap[1] > 1.5
+    assert gap[2:].max() < 1.5
 
 
 def test_selection_covers_better_than_five_draws_and_flattens_clusters_as_alpha_falls():
