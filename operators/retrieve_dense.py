@@ -1,4 +1,4 @@
-"""Exact dense top-k: a float32 kernel proposes, float64 decides; any cut of the corpus gives the same answer.
+"""Exact dense top-k: a kernel of float32 or bfloat16 proposes, float64 decides; any cut of the corpus gives the same answer.
 
 The stored score is the float64 dot product of the two stored vectors, rounded to float32, and order is
 (−score, id): a kernel's last bits and its tie-breaking never reach the data.
@@ -15,15 +15,12 @@ from pydantic import Field
 from operators import topk
 from operators.columns import content_ids, id_pairs, vectors
 from operators.contract import ROW, Columns, Example, InputError, Params, ids, operator, row_id, scores, text, vector
-from operators.engines.search import propose
+from operators.engines.search import Pool
 from operators.filters import barred, split, whole
 from operators.index_documents import Documents
 
 BLOCK = 1024  # queries a call
-HELD = 32 * 128 * 384  # numbers in float64 that are held at a time: products of queries with their proposals
-SPARE = 16  # proposals beyond k
 BARRED = 64  # own passages up to which more are proposed; a query with more of them is searched alone
-UNIT = 2.0**-24  # float32: |computed − exact dot| ≤ d · UNIT · |q| · |p|, in whatever order it was summed
 
 Array = np.ndarray[Any, Any]
 
@@ -55,10 +52,10 @@ def _reads(p: RetrieveDense) -> Columns:
 class _Side:
     """Passages that are alike, each row once."""
 
-    vectors: Array
+    pool: Pool
     names: pa.Array
+    rows: Array  # of the table
     spread: int  # how many of these rows hold the top k ids at least
-    longest: float  # of the vectors
 
 
 Sides = Mapping[tuple[str, ...], _Side]
@@ -92,13 +89,13 @@ def _nearest(left: pa.Table, side: _Side, p: RetrieveDense, documents: Documents
     queries = vectors(left[p.vector])
     out = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))]
     own, places = barred(left, side.names, documents, p.other_documents)
-    if len(queries) and len(side.vectors):
-        error = error_of(queries, side)
+    if len(queries) and len(side.names):
+        check_vectors(queries, side.pool)
         for start in range(0, len(queries), BLOCK):
             block = slice(start, start + BLOCK)
             mine = slice(*np.searchsorted(own, [start, start + BLOCK]))
             bars = own[mine] - start, places[mine]
-            where, at, exact = _search(queries[block], side, error[block], bars)
+            where, at, exact = _search(queries[block], side, bars)
             out.append((where + start, at, exact))
     row, at, exact = (np.concatenate(x) for x in zip(*out, strict=True))
     return row, at, exact
@@ -109,7 +106,7 @@ def _distinct(right: pa.Table, p: RetrieveDense) -> _Side:
     top_k, passages, names = p.top_k, vectors(right[p.vector]), topk.single(right["passage_id"])
     repeats = np.flatnonzero(topk.again(names))
     if not len(repeats):
-        return _Side(passages, names, top_k, _longest(passages))
+        return _Side(Pool(passages), names, np.arange(len(names)), top_k)
     shared = np.flatnonzero(np.isin(id_pairs(names), id_pairs(names.take(pa.array(repeats)))))
     rows: dict[bytes, set[bytes]] = {}
     drop = []
@@ -122,62 +119,66 @@ def _distinct(right: pa.Table, p: RetrieveDense) -> _Side:
     # An id of several vectors counts once, at its best: it may take up as many proposals as it has vectors.
     sizes = [len(v) for v in rows.values()]
     spread = min(top_k + sum(sizes) - len(sizes), top_k * max(sizes))
-    return _Side(passages[kept], names.take(pa.array(kept)), spread, _longest(passages))
+    return _Side(Pool(passages[kept]), names.take(pa.array(kept)), kept, spread)
 
 
-def _longest(passages: Array) -> float:
-    return float(np.sqrt(np.einsum("nd,nd->n", passages, passages, dtype=np.float64).max(initial=0)))
-
-
-def error_of(queries: Array, side: _Side) -> Array:
-    """(N,) how far a float32 dot product of each query can be from the exact one."""
-    if queries.shape[1] != side.vectors.shape[1]:
+def check_vectors(queries: Array, pool: Pool) -> None:
+    """Raise `InputError` where queries (Q, d) and passages cannot be multiplied."""
+    if queries.shape[1] != pool.vectors.shape[1]:
         raise InputError(
-            f"retrieve_dense: queries have {queries.shape[1]} dimensions, passages {side.vectors.shape[1]}; "
+            f"retrieve_dense: queries have {queries.shape[1]} dimensions, passages {pool.vectors.shape[1]}; "
             "embed both with one encoder"
         )
-    asked = np.sqrt(np.einsum("nd,nd->n", queries, queries, dtype=np.float64))
-    if not (np.isfinite(asked).all() and np.isfinite(side.longest)):
+    if not np.isfinite(pool.error(queries)).all():
         raise InputError(
             "retrieve_dense: a vector holds a number that is not finite; embed in float32, "
             "or drop such rows with embed before the search"
         )
-    bound: Array = queries.shape[1] * UNIT * asked * side.longest * 1.01
-    return bound
 
 
-def _search(queries: Array, side: _Side, error: Array, bars: tuple[Array, Array]) -> tuple[Any, Any, Any]:
+def _search(queries: Array, side: _Side, bars: tuple[Array, Array]) -> tuple[Any, Any, Any]:
     """(rows, places, float32 of float64 scores) of at least the top k of each query that are not barred."""
-    passages, names, top_k = side.vectors, side.names, side.spread
-    many = np.bincount(bars[0], minlength=len(queries))
-    wide = min(top_k + SPARE + int(many[many <= BARRED].max(initial=0)), len(passages))
-    proposed, places = propose(queries, passages, wide)
-    step = max(1, HELD // max(wide * queries.shape[1], 1))
-    cuts = [slice(i, i + step) for i in range(0, len(queries), step)]
-    exact = np.concatenate([topk.dots(queries[c, None, :], passages[places[c]]).astype(np.float32) for c in cuts])
-    taken = np.zeros(exact.shape, bool)
-    if len(bars[0]):
-        width = len(passages)
-        taken = np.isin(np.arange(len(queries))[:, None] * width + places, bars[0] * width + bars[1])
-        exact[taken] = -np.inf
-    sure = many <= BARRED
-    if wide < len(passages):
-        # what was not proposed scores at most the last proposal and the error: it must stay below the k-th
-        kth = np.partition(exact, wide - top_k, axis=1)[:, wide - top_k]
-        sure &= (proposed[:, -1].astype(np.float64) + error).astype(np.float32) < kth
-    rows = np.broadcast_to(np.arange(len(queries))[:, None], exact.shape)
-    kept = sure[:, None] & ~taken
-    out = [(rows[kept], places[kept], exact[kept])]
-    for q in np.flatnonzero(~sure):
-        free = np.ones(len(passages), bool)
+    out, asked = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))], np.arange(len(queries))
+    for rough in (True, False) if side.pool.rough(queries) else (False,):
+        sure, row, place, score = _proposed(queries[asked], side, (np.searchsorted(asked, bars[0]), bars[1]), rough)
+        out.append((asked[row], place, score))
+        asked = asked[~sure]
+        of = np.isin(bars[0], asked)
+        bars = bars[0][of], bars[1][of]
+        if not len(asked):
+            break
+    errors = side.pool.error(queries[asked])
+    for q, error in zip(asked.tolist(), errors.tolist(), strict=True):
+        free = np.ones(len(side.names), bool)
         free[bars[1][bars[0] == q]] = False
         left = np.flatnonzero(free)
         if len(left):
-            told = passages[left], names.take(pa.array(left))
-            at, scored = _exhaustive(queries[q], *told, min(top_k, len(left)), float(error[q]))
+            told = side.pool.vectors[left], side.names.take(pa.array(left))
+            at, scored = _exhaustive(queries[q], *told, min(side.spread, len(left)), error)
             out.append((np.full(len(at), q), left[at], scored))
     found, at, scored = (np.concatenate(x) for x in zip(*out, strict=True))
     return found, at, scored
+
+
+def _proposed(queries: Array, side: _Side, bars: tuple[Array, Array], rough: bool) -> tuple[Any, Any, Any, Any]:
+    """Which queries (Q,) are sure of their top k, and (rows, places, scores) of what was proposed to these."""
+    many = np.bincount(bars[0], minlength=len(queries))
+    places, ceiling = side.pool.propose(queries, side.spread + int(many[many <= BARRED].max(initial=0)), rough)
+    every = np.broadcast_to(np.arange(len(queries))[:, None], places.shape)
+    exact = topk.exact(queries, side.pool.vectors, every.reshape(-1), places.reshape(-1)).reshape(places.shape)
+    taken = np.zeros(exact.shape, bool)
+    if len(bars[0]):
+        width = len(side.names)
+        taken = np.isin(np.arange(len(queries))[:, None] * width + places, bars[0] * width + bars[1])
+        exact[taken] = -np.inf
+    sure = many <= BARRED
+    if places.shape[1] > side.spread:
+        kth = np.partition(exact, exact.shape[1] - side.spread, axis=1)[:, exact.shape[1] - side.spread]
+        sure &= ceiling.astype(np.float32) < kth
+    else:
+        sure &= ~np.isfinite(ceiling)
+    kept = sure[:, None] & ~taken
+    return sure, every[kept], places[kept], exact[kept]
 
 
 def _exhaustive(query: Array, passages: Array, names: pa.Array, top_k: int, error: float) -> tuple[Array, Array]:
@@ -185,9 +186,9 @@ def _exhaustive(query: Array, passages: Array, names: pa.Array, top_k: int, erro
     rough = (passages @ query).astype(np.float64)
     floor = np.partition(rough, len(rough) - top_k)[len(rough) - top_k]
     at = np.flatnonzero(rough >= floor - 4 * error)  # two errors, and two more for rounding to float32
-    parts = [topk.dots(query, passages[at[i : i + topk.SLICE]]) for i in range(0, len(at), topk.SLICE)]
-    exact = np.concatenate(parts).astype(np.float32)
-    order = topk.ranked(np.zeros(len(at), np.int64), exact, names.take(pa.array(at)), 1, top_k)[1]
+    rows = np.zeros(len(at), np.int64)
+    exact = topk.exact(query[None], passages, rows, at)
+    order = topk.ranked(rows, exact, names.take(pa.array(at)), 1, top_k)[1]
     return at[order], exact[order]
 
 

@@ -1,9 +1,10 @@
 """Approximate dense top-k: only the lists of the centroids nearest to a query are searched (Jégou et al., PAMI 2011, IVF).
 
-The centroids are held by an artifact of `fit_clusters`, so a passage's list hangs on the passage alone and no cut of the
-corpus changes an answer; a graph's (HNSW, CAGRA) would, as it hangs on the order of insertion. Within the lists the search
-is exact, its scores are those of `retrieve_dense`. A sample of the queries is searched exactly, too; the recall on it stands
-in the manifest and below a floor the step fails.
+A passage's list is its `cluster`, which `assign_clusters` gave it by the same centroids: it hangs on the passage alone, so no
+cut of the corpus changes an answer. A graph's (HNSW, CAGRA) would, as it hangs on the order of insertion. Within the lists the
+search is exact, its scores are those of `retrieve_dense`. A sample of the queries is searched exactly, too; the recall on it
+stands in the manifest and below a floor the step fails, also where the centroids are not those that the passages were
+assigned by.
 """
 
 from collections.abc import Mapping
@@ -14,16 +15,17 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from operators import assign_clusters, retrieve_dense, topk
-from operators.columns import flat, row_seed, vectors
+from operators import retrieve_dense, topk
+from operators.assign_clusters import AssignClusters, assign_clusters
+from operators.columns import flat, id_pairs, row_seed, vectors
 from operators.content import codes, in_row, parents
 from operators.contract import ROW, Columns, Example, InputError, Params, ids, operator, row_id, scores, vector
-from operators.engines.search import propose
+from operators.engines.search import Pool
 from operators.fit_clusters import Centroids
-from operators.retrieve_dense import RetrieveDense, merge_dense, prepare_dense
+from operators.retrieve_dense import RetrieveDense, merge_dense
 
 Array = np.ndarray[Any, Any]
-BLOCK, SPARE = 1024, 16
+BLOCK, SPARE = 8192, 16  # of 1,024 queries each list met too few for a product that is worth its call
 
 
 class RetrieveIvf(Params):
@@ -38,27 +40,30 @@ class RetrieveIvf(Params):
 
 @dataclass(frozen=True)
 class _Lists:
-    """Passages by their nearest centroid."""
+    """Passages by their list."""
 
     dense: retrieve_dense.Sides
-    vectors: Array
+    pool: Pool
     names: pa.Array
     order: Array  # places, by list
     starts: Array  # (lists + 1,)
-    longest: float
+    centroids: retrieve_dense.Sides
 
 
 def prepare_ivf(right: pa.Table, p: RetrieveIvf, *, centroids: Centroids, **used: Any) -> _Lists:
-    """Each passage to its list; an id of several vectors keeps them all."""
-    dense = prepare_dense(right, RetrieveDense(top_k=p.top_k))
+    """Each passage in its list; an id of several vectors keeps them all."""
+    lists = right["cluster"].to_numpy()
+    if len(lists) and not 0 <= lists.min() <= lists.max() < len(centroids.matrix):
+        raise InputError(
+            f"retrieve_ivf: passages are of clusters up to {lists.max()}, the centroids are {len(centroids.matrix)}; "
+            "search the step that assign_clusters made with these centroids"
+        )
+    dense = retrieve_dense.prepare_dense(right, RetrieveDense(top_k=p.top_k))
     side = dense[()]
-    found = pa.table({"vector": right["vector"].slice(0, 0)})
-    if len(side.vectors):
-        offsets = np.arange(len(side.vectors) + 1, dtype=np.int64) * side.vectors.shape[1]
-        found = pa.table({"vector": pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(side.vectors.reshape(-1)))})
-    of = assign_clusters.assign_clusters(found, assign_clusters.AssignClusters(), centroids=centroids)["cluster"].to_numpy()
+    of = lists[side.rows]
     starts = np.concatenate([[0], np.cumsum(np.bincount(of, minlength=len(centroids.matrix)))])
-    return _Lists(dense, side.vectors, side.names, np.argsort(of, kind="stable"), starts, side.longest)
+    near = retrieve_dense.prepare_dense(_numbered(centroids.matrix), RetrieveDense(top_k=p.probes))
+    return _Lists(dense, side.pool, side.names, np.argsort(of, kind="stable"), starts, near)
 
 
 def merge_ivf(partials: list[pa.Table], p: RetrieveIvf) -> pa.Table:
@@ -97,18 +102,18 @@ WRITES: Columns = {"candidate_ids": ids, "dense_scores": scores, "exact_ids": id
 
 
 @operator(
-    "cross", version="1", reads={"query_id": row_id, "vector": vector}, against={"passage_id": row_id, "vector": vector},
-    writes=WRITES, prepare=prepare_ivf, merge=merge_ivf, measure=measure_ivf, floor=floor_ivf, rows="same",
+    "cross", version="2", reads={"query_id": row_id, "vector": vector}, writes=WRITES,
+    against={"passage_id": row_id, "vector": vector, "cluster": pa.int32()},
+    prepare=prepare_ivf, merge=merge_ivf, measure=measure_ivf, floor=floor_ivf, rows="same",
 )  # fmt: skip
 def retrieve_ivf(left: pa.Table, right: _Lists, p: RetrieveIvf, *, centroids: Centroids) -> pa.Table:
     """N queries against M passages, ``probes`` lists each; ``exact_ids`` of the sampled ones."""
     queries = vectors(left["vector"])
     out = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))]
-    if len(queries) and len(right.vectors):
-        error = retrieve_dense.error_of(queries, right.dense[()])
+    if len(queries) and len(right.names):
+        retrieve_dense.check_vectors(queries, right.pool)
         for start in range(0, len(queries), BLOCK):
-            block = slice(start, start + BLOCK)
-            row, at, exact = _probe(queries[block], right, p, centroids.matrix, error[block])
+            row, at, exact = _probe(left.slice(start, BLOCK), right, min(p.probes, len(centroids.matrix)))
             out.append((row + start, at, exact))
     row, at, exact = (np.concatenate(x) for x in zip(*out, strict=True))
     found = topk.partial(("candidate_ids", "dense_scores"), left[ROW], row, exact, right.names.take(pa.array(at)), p.top_k)
@@ -124,16 +129,17 @@ def retrieve_ivf(left: pa.Table, right: _Lists, p: RetrieveIvf, *, centroids: Ce
     return found
 
 
-def _probe(queries: Array, lists: _Lists, p: RetrieveIvf, matrix: Array, error: Array) -> tuple[Array, Array, Array]:
+def _probe(left: pa.Table, lists: _Lists, probes: int) -> tuple[Array, Array, Array]:
     """(rows, places, float32 of float64 scores) of at least the top k of each query among its lists."""
-    wide = lists.dense[()].spread + SPARE
+    queries = vectors(left["vector"])
+    wide, error, passages = lists.dense[()].spread + SPARE, lists.pool.error(queries), lists.pool.vectors
     rows, places, rough = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.float32)]
-    probed, count = _nearest(queries, matrix, min(p.probes, len(matrix))), np.zeros(len(queries), np.int64)
+    probed, count = _nearest(left, lists, probes), np.zeros(len(queries), np.int64)
     asked = np.argsort(probed.reshape(-1), kind="stable")
-    edges = np.searchsorted(probed.reshape(-1)[asked], np.arange(len(matrix) + 1))
+    edges = np.searchsorted(probed.reshape(-1)[asked], np.arange(len(lists.starts)))
     for one in np.flatnonzero((np.diff(edges) > 0) & (np.diff(lists.starts) > 0)):
         who, told = asked[edges[one] : edges[one + 1]] // probed.shape[1], lists.order[lists.starts[one] : lists.starts[one + 1]]
-        found = queries[who] @ lists.vectors[told].T
+        found = queries[who] @ passages[told].T
         count[who] += len(told)
         at = np.broadcast_to(np.arange(len(told)), found.shape)
         if len(told) > wide:  # all of every list's scores, sorted together, took longer than an exact search
@@ -146,7 +152,7 @@ def _probe(queries: Array, lists: _Lists, p: RetrieveIvf, matrix: Array, error: 
     row, place, near = row[order], place[order], near[order]
     rank = np.arange(len(row)) - np.searchsorted(row, row)
     keep = rank < wide
-    exact = _exact(queries, lists.vectors, row[keep], place[keep])
+    exact = topk.exact(queries, passages, row[keep], place[keep])
     # As in retrieve_dense: what was left out scores at most the last kept one and the error.
     sure = count <= wide
     for q in np.flatnonzero(~sure):
@@ -157,29 +163,32 @@ def _probe(queries: Array, lists: _Lists, p: RetrieveIvf, matrix: Array, error: 
     for q in np.flatnonzero(~sure):
         told = np.concatenate([lists.order[lists.starts[one] : lists.starts[one + 1]] for one in probed[q]])
         who = np.full(len(told), q)
-        out.append((who, told, _exact(queries, lists.vectors, who, told)))
+        out.append((who, told, topk.exact(queries, passages, who, told)))
     found_rows, found_places, found_scores = (np.concatenate(x) for x in zip(*out, strict=True))
     return found_rows, found_places, found_scores
 
 
-def _nearest(queries: Array, matrix: Array, probes: int) -> Array:
-    """The ``probes`` centroids of the largest float64 product of each query: (Q, probes)."""
+def _nearest(left: pa.Table, lists: _Lists, probes: int) -> Array:
+    """The ``probes`` centroids nearest to each query, (Q, probes)."""
+    queries, matrix = vectors(left["vector"]), lists.centroids[()].pool.vectors
     if queries.shape[1] != matrix.shape[1]:
         raise InputError(
             f"retrieve_ivf: queries have {queries.shape[1]} dimensions, centroids {matrix.shape[1]}; "
             "fit the centroids on vectors of the same encoder"
         )
-    _, near = propose(queries, np.ascontiguousarray(matrix, np.float32), min(probes + SPARE, len(matrix)))
-    near = np.sort(near, axis=1)
-    exact = np.concatenate([topk.dots(queries[i : i + 8, None, :], matrix[near[i : i + 8]]) for i in range(0, len(queries), 8)])
-    chosen: Array = np.take_along_axis(near, np.argsort(-exact, axis=1, kind="stable")[:, :probes], 1)
-    return chosen
+    found = retrieve_dense.retrieve_dense(left, lists.centroids, RetrieveDense(top_k=probes))
+    near: Array = id_pairs(flat(found["candidate_ids"])[1])["lo"].astype(np.int64).reshape(len(queries), -1)
+    return near
 
 
-def _exact(queries: Array, passages: Array, rows: Array, places: Array) -> Array:
-    cuts = [slice(i, i + topk.SLICE) for i in range(0, len(rows), topk.SLICE)]
-    parts = [topk.dots(queries[rows[c]], passages[places[c]]).astype(np.float32) for c in cuts]
-    return np.concatenate([np.empty(0, np.float32), *parts])
+def _numbered(matrix: Array) -> pa.Table:
+    """The centroids as passages whose ids are their numbers."""
+    names = np.zeros((len(matrix), 2), ">u8")
+    names[:, 1] = np.arange(len(matrix))
+    ids = pa.FixedSizeBinaryArray.from_buffers(row_id, len(matrix), [None, pa.py_buffer(names.tobytes())])
+    offsets = pa.array(np.arange(len(matrix) + 1) * matrix.shape[1], pa.int32())
+    rows = pa.ListArray.from_arrays(offsets, pa.array(matrix.astype(np.float32).reshape(-1)))
+    return pa.table({"passage_id": ids, "vector": rows})
 
 
 def example() -> Example:
@@ -187,4 +196,5 @@ def example() -> Example:
     shown = retrieve_dense.example()
     assert shown.against is not None
     centroids = Centroids(vectors(shown.against["vector"])[:2])
-    return Example(shown.table, RetrieveIvf(top_k=3, probes=1, sample=1.0, min_recall=0), {"centroids": centroids}, shown.against)
+    against = assign_clusters(shown.against, AssignClusters(), centroids=centroids)
+    return Example(shown.table, RetrieveIvf(top_k=3, probes=1, sample=1.0, min_recall=0), {"centroids": centroids}, against)

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from operators.engines import load_model, packaged
-from operators.engines.search import propose
+from operators.engines.search import Pool
 from tests.bench.harness import RESULTS, data, save
 
 PASSAGE_TOKENS, QUERY_TOKENS, DIMS, TOP, RANGE = 200, 20, 384, 100, 1 << 16
@@ -44,16 +44,16 @@ def measured() -> Rates:
     tokens = sum(len(encoder._tokens([t])[0][0]) for t in texts)  # type: ignore[attr-defined]
     rng = np.random.default_rng(0)
     q, p = (rng.normal(size=(n, DIMS)).astype(np.float32) for n in (1024, RANGE))
-    propose(q[:64], p, TOP + 16)
+    pool = Pool(p)
+    pool.propose(q[:64], TOP, pool.rough(q))
     start = time.process_time()
-    propose(q, p, TOP + 16)
+    pool.propose(q, TOP, pool.rough(q))
     searched = time.process_time() - start
     from operators import topk
 
-    places = rng.integers(RANGE, size=(1024, TOP + 16))
+    rows, places = np.repeat(np.arange(1024), TOP + 16), rng.integers(RANGE, size=1024 * (TOP + 16))
     start = time.process_time()
-    for i in range(0, 1024, 32):
-        topk.dots(q[i : i + 32, None, :], p[places[i : i + 32]])
+    topk.exact(q, p, rows, places)
     return Rates("one core here", 2 * BODY * tokens / spent, 2 * 1024 * RANGE * DIMS / searched, 1024 * (TOP + 16) / (time.process_time() - start), 5e8)
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from cluster.store import Store
 from cluster.task import StepFailed
+from operators.assign_clusters import AssignClusters, assign_clusters
 from operators.columns import content_ids
 from operators.contract import InputError, numbered, vector
 from operators.fit_clusters import Centroids
@@ -18,10 +19,11 @@ from operators.retrieve_ivf import RetrieveIvf, floor_ivf, measure_ivf, merge_iv
 from tests.flows.test_run import go
 
 
-def sides(queries, passages, repeat=1):
+def sides(queries, passages, centroids, repeat=1):
     left = {"query_id": content_ids([f"q{i}" for i in range(len(queries))]), "vector": pa.array(list(queries), vector)}
     names = content_ids([f"p{i // repeat}" for i in range(len(passages))])
-    return numbered(pa.table(left)), pa.table({"passage_id": names, "vector": pa.array(list(passages), vector)})
+    right = pa.table({"passage_id": names, "vector": pa.array(list(passages), vector)})
+    return numbered(pa.table(left)), assign_clusters(right, AssignClusters(), centroids=centroids)
 
 
 @settings(max_examples=60, deadline=None)
@@ -34,7 +36,7 @@ def test_it_is_the_exact_search_of_the_probed_lists_for_any_cut(seed, count, k, 
     q, d, c = (rng.normal(size=(n, 6)).astype(np.float32) for n in (4, count, lists))
     if coarse:
         q, d = np.round(q), np.round(d)
-    left, right = sides(q, d, repeat)
+    left, right = sides(q, d, Centroids(c), repeat)
     p, used = RetrieveIvf(top_k=k, probes=probes, sample=1, min_recall=0), {"centroids": Centroids(c)}
     edges = [0, *sorted(min(x, count) for x in cuts), count]
     parts = [retrieve_ivf(left, right.slice(a, b - a), p, **used) for a, b in zip(edges, edges[1:], strict=False)]
@@ -54,7 +56,8 @@ def test_it_is_the_exact_search_of_the_probed_lists_for_any_cut(seed, count, k, 
 
 def test_many_ties_at_the_cut_are_settled_by_id_in_lists_longer_than_what_is_proposed():
     names = content_ids([f"p{i}" for i in range(400)])
-    right = pa.table({"passage_id": names, "vector": pa.array([[1.0, 0.5], [0.5, 1.0]] * 200, vector)})
+    told = {"vector": pa.array([[1.0, 0.5], [0.5, 1.0]] * 200, vector), "cluster": pa.array([0, 1] * 200, pa.int32())}
+    right = pa.table({"passage_id": names, **told})
     left = numbered(pa.table({"query_id": content_ids("ab"), "vector": pa.array([[1.0, 1.0]] * 2, vector)}))
     p = RetrieveIvf(top_k=5, probes=2, sample=1.0)
     found = retrieve_ivf(left, right, p, centroids=Centroids(np.eye(2, dtype=np.float32)))
@@ -64,7 +67,7 @@ def test_many_ties_at_the_cut_are_settled_by_id_in_lists_longer_than_what_is_pro
 def test_recall_is_counted_on_the_sampled_queries_and_too_low_a_one_is_said():
     rng = np.random.default_rng(0)
     q, d, c = (rng.normal(size=(n, 8)).astype(np.float32) for n in (200, 400, 20))
-    left, right = sides(q, d)
+    left, right = sides(q, d, Centroids(c))
     for probes, least in ((20, 1.0), (1, 0.0)):
         p = RetrieveIvf(top_k=10, probes=probes, sample=0.3, min_recall=0.9)
         found = merge_ivf([retrieve_ivf(left, right, p, centroids=Centroids(c))], p)
@@ -78,10 +81,13 @@ def test_recall_is_counted_on_the_sampled_queries_and_too_low_a_one_is_said():
     assert floor_ivf({**none, "queries": 0}, p) is None
 
 
-def test_centroids_of_another_encoder_are_refused():
-    left, right = sides(np.ones((1, 3), np.float32), np.ones((2, 3), np.float32))
+def test_centroids_of_another_encoder_and_passages_of_other_centroids_are_refused():
+    left, right = sides(np.ones((1, 3), np.float32), np.ones((2, 3), np.float32), Centroids(np.eye(3, dtype=np.float32)))
     with pytest.raises(InputError, match="3 dimensions, centroids 2"):
         retrieve_ivf(left, right, RetrieveIvf(), centroids=Centroids(np.eye(2, dtype=np.float32)))
+    other = right.set_column(2, "cluster", pa.array([0, 7], pa.int32()))
+    with pytest.raises(InputError, match="clusters up to 7, the centroids are 3; search the step that assign_clusters made"):
+        retrieve_ivf(left, other, RetrieveIvf(), centroids=Centroids(np.eye(3, dtype=np.float32)))
 
 
 FLOW = """
@@ -92,9 +98,10 @@ steps:
   passages: {{op: split_passages, from: docs, with: {{max_words: null, min_words: 1}}}}
   asked:  {{op: embed, from: passages, using: {{encoder: static}}, keep: [passage_id]}}
   lists:  {{op: fit_clusters, from: asked, with: {{clusters: 8, key: passage_id}}}}
+  listed: {{op: assign_clusters, from: asked, using: {{centroids: lists}}}}
   queries: {{op: read_queries, with: {{path: queries.jsonl}}}}
   told:   {{op: embed, from: queries, using: {{encoder: static}}, with: {{column: query}}}}
-  found:  {{op: retrieve_ivf, from: told, against: asked, using: {{centroids: lists}}, with: {{top_k: 5, probes: {probes}, sample: 1, min_recall: 0.9}}}}
+  found:  {{op: retrieve_ivf, from: told, against: listed, using: {{centroids: lists}}, with: {{top_k: 5, probes: {probes}, sample: 1, min_recall: 0.9}}}}
 """
 
 

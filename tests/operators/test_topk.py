@@ -78,3 +78,17 @@ def test_columns_of_many_chunks_and_of_none_become_one_array():
     chunked = pa.chunked_array([[name(1)], [name(2), name(3)]], row_id)
     assert topk.single(chunked).equals(pa.array([name(1), name(2), name(3)], row_id))
     assert topk.single(pa.chunked_array([], row_id)).equals(pa.array([], row_id))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 400), st.sampled_from([1e-20, 1.0, 1e8]), st.booleans())
+def test_the_fast_products_are_the_fixed_ones_to_the_bit(seed, size, scale, coarse):
+    """Also where a sum lies between two numbers of float32, and small terms, which one order loses, settle it."""
+    rng = np.random.default_rng(seed)
+    q, p = (rng.normal(size=(n, size)).astype(np.float32) * np.float32(scale) for n in (3, 200))
+    if coarse:
+        q, p = np.ones((3, size), np.float32), rng.choice([2.0**-30, -(2.0**-30), 2.0**-31], (200, size)).astype(np.float32)
+        p[:, rng.integers(size)], p[:, rng.integers(size)] = 1, 2.0**24
+    rows, places = (x.reshape(-1) for x in np.indices((3, 200)))
+    found = topk.exact(q, p, rows, places)
+    assert found.tobytes() == topk.dots(q[rows], p[places]).astype(np.float32).tobytes()
