@@ -35,6 +35,15 @@ def test_the_name_of_an_encoder_differs_where_its_vectors_may():
     assert name_of(served) == name_of(minilm)
 
 
+def test_each_side_is_encoded_in_its_role():
+    encoder = load_model("encoder", packaged("encoder", "static").model_copy(update={"query_prompt": "winter ", "passage_prompt": "bread "}))
+    case = example()
+    out = apply(score_pairs, case.table, ScorePairs(vector="v"), encoder=encoder).table
+    one, other = encoder.encode(case.table["query"].to_pylist(), "query"), encoder.encode(columns.shown(case.table), "passage")
+    assert np.array_equal(columns.vectors(out["v"]), one)
+    assert np.allclose(out["similarity"].to_numpy(), (one * other).sum(axis=1), atol=1e-6)
+
+
 def test_columns_of_one_name_are_refused_and_the_vector_is_kept_only_where_it_is_asked_for():
     with pytest.raises(ValidationError, match="both name the column"):
         ScorePairs(into="x", vector="x_by")
