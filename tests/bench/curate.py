@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ from operators.keep_chosen import KeepChosen, keep_chosen
 from operators.measure_gaps import MeasureGaps, measure_gaps
 from operators.retrieve_dense import RetrieveDense, retrieve_dense
 from operators.round_trip import RoundTrip, round_trip
-from operators.score_pairs import ScorePairs, score_pairs
+from operators.score_pairs import ScorePairs, name_of, score_pairs
 from operators.structural_pairs import StructuralPairs, structural_pairs
 from tests.bench.harness import data, save, stored
 
@@ -48,6 +49,7 @@ DEPTH = 250  # of the searches: equal texts count once, a query's other relevant
 POOL, SHARDS = 500, 4
 PAIRS, PASSAGES = 1000, 2000  # of a collection, at most, so that all of it takes ten minutes of a busy machine
 DRAWS = 5
+CACHE = os.environ.get("CACHE", "")  # a folder: a call that was stopped goes on, and another does not encode again
 FLOORS: dict[str, dict[str, Any]] = {
     "floor: percentile 90 of random pairs": {"percentile": 90}, "floor: percentile 95 of random pairs": {"percentile": 95},
     "floor: percentile 99 of random pairs": {"percentile": 99}, "floor: equal error": {"rule": "equal_error"},
@@ -63,8 +65,19 @@ class Remembered:
 
     def encode(self, texts: Sequence[str], role: Any) -> np.ndarray[Any, Any]:
         new = [t for t in dict.fromkeys(texts) if (t, role) not in self._known]
-        self._known.update(zip([(t, role) for t in new], self._encoder.encode(new, role), strict=True))
+        for some in (new[i : i + 256] for i in range(0, len(new), 256)):
+            self._known.update(zip([(t, role) for t in some], self._cached(some, role), strict=True))
         return np.array([self._known[t, role] for t in texts], np.float32).reshape(len(texts), self.dim)
+
+
+    def _cached(self, texts: list[str], role: Any) -> np.ndarray[Any, Any]:
+        path = Path(CACHE) / f"{columns.row_seed(0, name_of(self.entry), role, *texts):016x}.npy"
+        if not CACHE:
+            return self._encoder.encode(texts, role)
+        if not path.exists():
+            path.parent.mkdir(exist_ok=True)
+            np.save(path, self._encoder.encode(texts, role))
+        return np.load(path)
 
 
 @dataclass
