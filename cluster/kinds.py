@@ -1,8 +1,8 @@
-"""How each kind of work is done: scan and gather for sources, map, exchange and bucket for groups,
-fold for builds, cross and merge for crosses. Each returns the commit record of its part.
-"""  # noqa: D205
+"""How each kind of work is done: scan and gather for sources, map, exchange and bucket for groups, fold for builds.
 
-import json
+Each returns the commit record of its part; those of crosses stand in `cluster.crossing`.
+"""
+
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -13,60 +13,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cluster.pairs import TEXTS_OF
+from cluster.crossing import CROSSING
 from cluster.reuse import apply_with_reuse
+from cluster.tables import select, tally, write
 from cluster.work import Job
-from operators.columns import buckets, put, slices
-from operators.contract import REJECTS, ROW, ContractError, Item, Outcome, account, apply, check_columns, numbered
+from operators.columns import buckets, put
+from operators.contract import REJECTS, ROW, ContractError, Item, Outcome, apply, check_columns, numbered
 
-RANGE = 1 << 16  # rows of a right side that are searched at once: 100 MB of 384 numbers
-_HELD: dict[str, Any] = {}  # the last range, prepared: blocks of the left follow each other on it
 LOT = 64 << 20  # bytes of rows that a scan gathers before it writes them
-HIDDEN = ("_key", "_ord", ROW)
-NAMES = ("doc_id", "passage_id", "query_id", "positive_ids", "query_type", "source", "source_id")  # what a reject is found by
-
-
-def select(job: Job, name: str) -> pa.Table:
-    """Read the columns of an input part that the operator reads or that pass through."""
-    wanted = job.work.keep
-    if wanted is not None:
-        wanted = list(dict.fromkeys([*wanted, *job.op.columns_read(job.params)]))
-    if job.work.columns:
-        return job.store.read_table(name, job.work.columns).select(job.work.columns)
-    with job.store.parquet(name) as file:
-        have = [c for c in file.schema_arrow.names if c not in HIDDEN and not c.startswith(TEXTS_OF)]
-        return file.read(columns=have if wanted is None else [c for c in have if c in wanted])
-
-
-def write(job: Job, table: pa.Table, source: pa.Table, outcome: Outcome, rows_in: int) -> dict[str, Any]:
-    """Write a part and its rejects; ``source`` holds the rows that rejects point into."""
-    if job.op.closed:
-        mine = [c for c in ("_key", "_ord") if c in table.column_names]  # what a refresh finds the rows of a map by
-        table = table.select([*job.op.columns_written(job.params), *mine])
-    elif job.work.keep is not None:
-        reads = set(job.op.columns_read(job.params)) - set(job.work.keep) - set(job.op.columns_written(job.params))
-        table = table.drop_columns([c for c in table.column_names if c in reads])
-    table = table.drop_columns([ROW]) if ROW in table.column_names else table
-    record: dict[str, Any] = {"file": job.file("parts"), "schema": [[f.name, str(f.type)] for f in table.schema]}
-    record["sha256"], record["rows"] = job.store.write_table(record["file"], [table])
-    record |= {"rows_in": rows_in, "rejected": _tally(outcome.rejects)}
-    if job.op.measure:
-        record["measured"] = dict(job.op.measure(table, job.params))
-    if len(outcome.rejects):
-        record["rejects"] = job.file("rejects")
-        record["rejects_sha256"], _ = job.store.write_table(record["rejects"], [_named(outcome.rejects, source)])
-    return record
-
-
-def _tally(rejects: pa.Table) -> dict[str, int]:
-    counts = pc.value_counts(rejects["reason"])
-    return {c["values"].as_py(): c["counts"].as_py() for c in counts}
-
-
-def _named(rejects: pa.Table, source: pa.Table) -> pa.Table:
-    at = rejects[ROW]
-    columns = {n: source[n].take(at) for n in (*NAMES, "_key") if n in source.column_names}
-    return pa.table({**columns, "reason": rejects["reason"], "value": rejects["value"]})
 
 
 def do_map(job: Job) -> dict[str, Any]:
@@ -98,7 +52,7 @@ def do_scan(job: Job) -> dict[str, Any]:
 
     record = _scatter(job, cuts(), schema)
     bad = pa.concat_tables(rejects)
-    record |= {"rows_in": seen, "rejected": _tally(bad)}
+    record |= {"rows_in": seen, "rejected": tally(bad)}
     if len(bad):
         named = bad.append_column("source_id", pc.cast(bad[ROW], pa.string())).drop_columns([ROW])
         name = pa.array([job.work.inputs[0]["name"]] * len(bad), pa.string())
@@ -206,73 +160,7 @@ def do_fold(job: Job) -> dict[str, Any]:
     return {"file": home, "files": files, "rows": 0, "rows_in": rows, "rejected": {}, "sha256": "", **measured}
 
 
-def do_cross(job: Job) -> dict[str, Any]:
-    """A block of the left against a range of the right; the top-k runs inside."""
-    left, partial = numbered(select(job, job.work.inputs[0])), None
-    assert job.op.merge is not None
-    for right in _sides(job):
-        found = job.op(left, right, job.params, **job.used)
-        partial = found if partial is None else job.op.merge([partial, found], job.params)
-    record: dict[str, Any] = {"file": job.file("partial"), "rows_in": len(left), "rejected": {}}
-    record["sha256"], record["rows"] = job.store.write_table(record["file"], [partial])
-    return record
-
-
-def _sides(job: Job) -> Iterator[Any]:
-    """The right side in lots of about `RANGE` rows, prepared; a range of one lot stays for the next block of the left."""
-    key = json.dumps([job.work.store, job.work.op, job.work.params, job.work.using, job.work.against], sort_keys=True)
-    if key not in _HELD:
-        _HELD.clear()
-        lots = _lots(job)
-        first, second = next(lots), next(lots, None)
-        if second is not None:
-            for table in (first, second, *lots):
-                yield job.op.prepare(table, job.params, **job.used) if job.op.prepare else table
-            return
-        _HELD[key] = job.op.prepare(first, job.params, **job.used) if job.op.prepare else first
-    yield _HELD[key]
-
-
-def forget(kind: str) -> None:
-    """Let go of the range that is held: only crosses ask for it, and theirs come one behind the other."""
-    if kind != "cross":
-        _HELD.clear()
-
-
-def _lots(job: Job) -> Iterator[pa.Table]:
-    reads, told, rows = job.op.columns_against(job.params), False, 0
-    held: list[pa.Table] = []
-    for name in job.work.against:
-        table = job.store.read_table(name, list(reads))
-        check_columns(table, reads, f"{job.op.name} reads against")
-        empty = table.slice(0, 0)
-        for part in slices(table, RANGE):
-            held.append(part)
-            rows += len(part)
-            if rows >= RANGE:
-                yield pa.concat_tables(held).combine_chunks()
-                held, rows, told = [], 0, True
-    if held or not told:
-        yield pa.concat_tables([empty, *held]).combine_chunks()
-
-
-def do_merge(job: Job) -> dict[str, Any]:
-    """Merge the partials of a left part and add their columns to its rows."""
-    assert job.op.merge is not None
-    left = numbered(select(job, job.work.inputs[0]))
-    partial = job.store.read_table(job.work.inputs[1])
-    for name in job.work.inputs[2:]:
-        partial = job.op.merge([partial, job.store.read_table(name)], job.params)
-    partial = job.op.merge([partial], job.params).sort_by(ROW)
-    table = left
-    for name in job.op.columns_written(job.params):
-        table = put(table, name, partial[name])
-    check_columns(table, job.op.columns_written(job.params), f"{job.op.name} writes")
-    account(job.op, len(left), Outcome(table))
-    return write(job, table, left, Outcome(table), len(left))
-
-
 DO: dict[str, Callable[[Job], dict[str, Any]]] = {
     "map": do_map, "scan": do_scan, "gather": do_gather, "exchange": do_exchange,
-    "bucket": do_bucket, "fold": do_fold, "cross": do_cross, "merge": do_merge,
+    "bucket": do_bucket, "fold": do_fold, **CROSSING,
 }  # fmt: skip

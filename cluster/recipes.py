@@ -1,4 +1,4 @@
-"""Which whole sets of a recipe there are, newest first: ``recipes/<recipe>/<time>-<fingerprint>.json``, a small file a set.
+"""Which whole sets of a recipe there are, newest first: ``recipes/<kin>/<time>-<fingerprint>.json``, a small file a set.
 
 Two corpora in one flow, a sample, and the flows of one store have sets of the same recipe. Each writes a file of its
 own, so no writer loses what another one wrote; what is lost by any race is reuse alone.
@@ -15,17 +15,17 @@ MOST = 8  # sets that are looked up
 
 def remember(store: Store, task: Task) -> None:
     """Name the step's set, which is whole, as the newest of its recipe; the oldest are forgotten."""
-    folder = f"recipes/{task.recipe}"
+    folder = f"recipes/{task.kin}"
     store.write_json(f"{folder}/{time.time_ns():020d}-{task.fingerprint}.json", {"home": task.home})
     for name in store.names(folder)[:-MOST]:
         store.remove(f"{folder}/{name}")
 
 
-def earlier(store: Store, recipe: str) -> list[list[dict[str, Any]]]:
-    """The parts of each whole set of the recipe, newest set first. One that was removed since is passed over."""
+def earlier(store: Store, kin: str) -> list[dict[str, Any]]:
+    """The manifest of each whole set of this kin, newest first. One that was removed since is passed over."""
     homes = []
-    for name in reversed(store.names(f"recipes/{recipe}")):
-        found = store.read_json(f"recipes/{recipe}/{name}")
+    for name in reversed(store.names(f"recipes/{kin}")):
+        found = store.read_json(f"recipes/{kin}/{name}")
         homes += [found["home"]] if found else []
     manifests = [manifest_of(store, home) for home in dict.fromkeys(homes)]
-    return [manifest["parts"] for manifest in manifests if manifest]
+    return [manifest for manifest in manifests if manifest]

@@ -5,6 +5,7 @@ ids among them name, and `_ord`, which of its parent's rows it is. Only written 
 what passes through comes from the input of today, so a renamed file or a new licence costs nothing.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ def apply_with_reuse(job: Job, table: pa.Table) -> tuple[Outcome, pa.Table, int]
     old, bad = _stored(job, keyed) if job.work.previous else (None, None)
     mask = np.zeros(len(table), bool)
     if old is not None and bad is not None:
-        mask = _isin(keyed["_key"], old["_key"]) | _isin(keyed["_key"], bad["_key"])
+        mask = isin(keyed["_key"], old["_key"]) | isin(keyed["_key"], bad["_key"])
     fresh = np.flatnonzero(~mask)
     table = table if not mask.any() else table.take(pa.array(fresh))
     outcome = apply(job.op, table, job.params, **recalling(job, table))
@@ -45,15 +46,29 @@ def apply_with_reuse(job: Job, table: pa.Table) -> tuple[Outcome, pa.Table, int]
 
 def _keyed(job: Job, table: pa.Table) -> pa.Table:
     """The table with `_key`, and with its texts' hashes where the operator's scores of pairs can be taken over."""
-    said = table.select(reads := sorted(job.op.columns_read(job.params)))
+    said = told_of(job, table, job.op.columns_read(job.params))
+    for column in job.op.pairs_scored(job.params):
+        for name in said.column_names:
+            if name.endswith(f":{column}"):
+                table = put(table, TEXTS_OF + column, said[name])
+    return put(table, "_key", row_keys(said, said.column_names))
+
+
+def keys_of(job: Job, table: pa.Table, columns: Iterable[str]) -> pa.Array:
+    """`_key`: 128 bits of each row's values in ``columns``, and of what they name in artifacts that a recipe leaves out."""
+    said = told_of(job, table, columns)
+    return row_keys(said, said.column_names)
+
+
+def told_of(job: Job, table: pa.Table, columns: Iterable[str]) -> pa.Table:
+    """These columns, and beside each that names content of an artifact ``name``, as ``name:column``, that content's hash."""
+    said = table.select(reads := sorted(columns))
     for name, texts in sorted(job.used.items()):
         if getattr(texts, "content_addressed", False):
             for column in reads:
                 if (found := texts_of(table[column], texts)) is not None:
                     said = said.append_column(f"{name}:{column}", found)
-                    if column in job.op.pairs_scored(job.params):
-                        table = put(table, TEXTS_OF + column, found)
-    return put(table, "_key", row_keys(said, said.column_names))
+    return said
 
 
 def _stored(job: Job, keyed: pa.Table) -> tuple[pa.Table, pa.Table]:
@@ -70,22 +85,22 @@ def _stored(job: Job, keyed: pa.Table) -> tuple[pa.Table, pa.Table]:
             break
         known = [wanted.slice(0, 0)]
         for name, found in zip(names, (old, bad), strict=True):
-            rows = _rows_of(job, name, wanted, found[0].column_names) if name else None
+            rows = rows_of(job, name, wanted, found[0].column_names) if name else None
             if rows is not None:
                 found.append(rows)
                 known.append(pc.unique(rows["_key"]))
-        wanted = wanted.filter(pa.array(~_isin(wanted, pa.concat_arrays(known))))
+        wanted = wanted.filter(pa.array(~isin(wanted, pa.concat_arrays(known))))
     rows = pa.concat_tables([_first_parents(table) for table in old])
     pairs = id_pairs(rows["_key"])
     order = np.lexsort((pairs["lo"], pairs["hi"]))  # stable: the places of a key stay in order
     return rows.take(pa.array(order)).combine_chunks(), pa.concat_tables(bad)
 
 
-def _rows_of(job: Job, name: str, wanted: pa.Array, columns: list[str]) -> pa.Table | None:
+def rows_of(job: Job, name: str, wanted: pa.Array, columns: list[str]) -> pa.Table | None:
     """The rows of a stored file whose key is wanted; None where there are none, or the file has been removed."""
     try:
         with job.store.parquet(name) as file:
-            mask = _isin(file.read(columns=["_key"])["_key"], wanted)
+            mask = isin(file.read(columns=["_key"])["_key"], wanted)
             return file.read(columns=columns).select(columns).filter(pa.array(mask)) if mask.any() else None
     except FileNotFoundError:
         return None
@@ -137,6 +152,6 @@ def _interleave(a: Outcome, b: Outcome) -> Outcome:
     return Outcome(merge(a.table, b.table), merge(a.rejects, b.rejects))
 
 
-def _isin(values: Any, among: Any) -> Any:
+def isin(values: Any, among: Any) -> Any:
     """Which keys are among others: (N,) bool. A hash table; sorting pairs with numpy took five times as long."""
     return pc.is_in(values, value_set=pc.unique(among)).to_numpy(zero_copy_only=False)

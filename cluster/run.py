@@ -88,19 +88,21 @@ def finish(task: Task, bench: Bench, records: list[dict[str, Any]], started: flo
     if task.op.shape == "source":
         parts += [{"part": r["part"], "file": "", "rows": 0, "sha256": "", "rejects": r["rejects"],
                    "rejects_sha256": r["rejects_sha256"]} for r in entry if "rejects" in r]  # fmt: skip
+    sides = [{"part": r["side"], **{k: r[k] for k in ("file", "rows", "sha256")}} for r in records if "side" in r]
     manifest = {
         "step": task.op.name, "recipe": task.recipe, "fingerprint": task.fingerprint,
         "inputs": [*task.inputs, *([task.against] if task.against else [])],
         "schema": made[0].get("schema", []), "rows_in": rows_in, "rows": sum(r["rows"] for r in made),
         "rejected": dict(sorted(rejected.items())), "parts": [p for p in parts if p["file"]],
         "scanned": [p for p in parts if not p["file"]], **({"measured": measured} if measured else {}),
+        **({"sides": sides} if sides else {}),
     }  # fmt: skip
     if whole := manifest_of(bench.store, task.home):
         manifest = whole
     else:
         bench.store.write_json(f"{task.home}/run.json", provenance(task, records, started))
         bench.store.write_json(f"{task.home}/manifest.json", manifest)
-        if task.op.shape == "map":
+        if task.op.shape == "map" or task.op.depth:
             remember(bench.store, task)
     _remove_passing(task, bench.store)
     return manifest

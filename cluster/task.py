@@ -35,6 +35,7 @@ class Task:
     against: str | None
     keep: list[str] | None
     recipe: str
+    kin: str  # the recipe but for how deep a cross goes; sets of one kin take over each other's rows
     fingerprint: str
     max_rejected: float
     paths: list[str] = field(default_factory=list)

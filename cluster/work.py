@@ -23,7 +23,9 @@ from cluster.store import Store, reason
 from operators.contract import ContractError, EngineDead, InputError, Operator, Params
 from operators.engines.ledger import Ledger
 
-Kind = Literal["scan", "gather", "map", "exchange", "bucket", "fold", "cross", "merge"]
+Kind = Literal[
+    "scan", "gather", "map", "exchange", "bucket", "fold", "side", "differ", "stay", "renew", "cross", "merge",
+]  # fmt: skip
 ASKING: tuple[Kind, ...] = ("map", "bucket")  # kinds of work whose LLM stands behind a ledger
 ATTEMPTS = 3  # times that a part may take its process down before it is named and the step stops
 
@@ -182,7 +184,7 @@ def unforeseen(name: str, error: BaseException) -> Report:
 
 
 def _execute(work: Work, node: str) -> Report:
-    from cluster import kinds
+    from cluster import crossing, kinds
 
     store = load_store(work.store)
     for path in work.paths:
@@ -196,7 +198,7 @@ def _execute(work: Work, node: str) -> Report:
     attempt = f"{work.run}-{len(tried)}"
     store.write_json(f"{folder}/{attempt}.json", {"host": socket.gethostname(), "node": node})
     started = time.monotonic()
-    kinds.forget(work.kind)
+    crossing.forget(work.kind)
     job = Job(work, attempt)
     before = counters(job.used)
     try:

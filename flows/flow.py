@@ -211,9 +211,9 @@ def _check_columns(
             checks.faults.append(f"{at}: {op.name} writes {column!r} as {kind}, {was}; name another column")
 
 
-def recipe_of(step: Step, prints: Mapping[str, str]) -> str:
-    """H(operator, version, params with the prompts' text, models, artifacts but those that a map's `_key` covers)."""
-    params = content_params(step)
+def recipe_of(step: Step, prints: Mapping[str, str], without: str = "") -> str:
+    """H(operator, version, params with the prompts' text, models, artifacts but those that a row's `_key` covers)."""
+    params = {name: value for name, value in content_params(step).items() if name != without}
     artifacts = {name: prints[above] for name, above in step.using.items() if not by_row(step, name)}
     models = {k: m.identity() for k, m in step.models.items()}
     # Users do not count versions up, and two projects may call a module alike: their code is their version.
@@ -223,7 +223,7 @@ def recipe_of(step: Step, prints: Mapping[str, str]) -> str:
 
 def by_row(step: Step, name: str) -> bool:
     """Whether each row's `_key` says what the row takes of this artifact; other shapes have no row reuse."""
-    return step.op.shape == "map" and getattr(step.op.uses[name], "content_addressed", False)
+    return (step.op.shape == "map" or bool(step.op.depth)) and getattr(step.op.uses[name], "content_addressed", False)
 
 
 def content_params(step: Step) -> dict[str, Any]:

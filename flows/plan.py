@@ -56,7 +56,7 @@ def plan(flow: Flow, store: Store, sample: int | None = None) -> list[Planned]:
 
 
 def _task(flow: Flow, step: Step, items: Sequence[Item], prints: dict[str, str], homes: dict[str, str]) -> Task:
-    recipe = recipe_of(step, prints)
+    recipe, kin = recipe_of(step, prints), recipe_of(step, prints, without=step.op.depth)
     inputs = [prints[s] for s in step.sources] + ([prints[step.against]] if step.against else [])
     content = sorted(i.digest for i in items)
     keep = sorted(step.keep) if step.keep is not None else None
@@ -68,7 +68,7 @@ def _task(flow: Flow, step: Step, items: Sequence[Item], prints: dict[str, str],
     return Task(
         name=step.name, op=step.op, spec=step.spec, params=step.params, using=using,
         inputs=[homes[s] for s in step.sources], against=homes[step.against] if step.against else None,
-        keep=step.keep, recipe=recipe, fingerprint=fingerprint(recipe, keep, inputs, content, texts),
+        keep=step.keep, recipe=recipe, kin=kin, fingerprint=fingerprint(recipe, keep, inputs, content, texts),
         max_rejected=step.max_rejected, paths=[str(r) for r in flow.roots if ":" in step.spec],
         items=[asdict(i) for i in items],
     )  # fmt: skip

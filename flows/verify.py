@@ -21,7 +21,7 @@ def _step(store: Store, home: str) -> list[str]:
     if manifest is None:
         return _unreadable(store, home, "makes")
     faults = []
-    for part in [*manifest["parts"], *manifest["scanned"]]:
+    for part in [*manifest["parts"], *manifest["scanned"], *manifest.get("sides", [])]:
         bad = _bad(store, _files(part))
         faults += [f"{file}: its bytes are not those that were committed; the next run makes it again" for file in bad]
         if bad:

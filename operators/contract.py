@@ -120,6 +120,7 @@ class Operator:
     against: Columns | Callable[[Any], Columns] = field(default_factory=dict)  # cross: columns read on the right
     optional: frozenset[str] = frozenset()  # of `uses`: those that a step may leave out
     merge: Callable[..., pa.Table] | None = None  # cross: partials → partial, associative
+    depth: str = ""  # cross: the param that says how many of the nearest are kept; an earlier set's lists are taken over
     prepare: Callable[..., Any] | None = None  # cross: the right side made ready once for many blocks of the left
     measure: Callable[[Any, Any], Mapping[str, int]] | None = None  # of each part, or the artifact: counts for the manifest
     floor: Callable[[Mapping[str, int], Any], str | None] | None = None  # of their sums: why the step fails
@@ -279,12 +280,9 @@ def _attempt(op: Operator, table: pa.Table, params: Params, used: dict[str, Any]
 def outcome_of(table: pa.Table, kept: pa.Table, reasons: Mapping[int, tuple[str, str]]) -> Outcome:
     """An outcome from kept rows and ``{position in table: (reason, value)}``."""
     where = sorted(reasons)
-    rows = table[ROW].take(pa.array(where, pa.int64())) if where else pa.array([], pa.int32())
-    bad = pa.table(
-        [rows, pa.array([reasons[i][0] for i in where], text), pa.array([reasons[i][1] for i in where], text)],
-        schema=REJECTS,
-    )
-    return Outcome(kept, bad)
+    rows = table[ROW].take(pa.array(where, pa.int64()))
+    told = [pa.array([reasons[i][n] for i in where], text) for n in (0, 1)]
+    return Outcome(kept, pa.table([rows, *told], schema=REJECTS))
 
 
 Sourced = Iterator[Outcome]

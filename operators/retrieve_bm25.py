@@ -71,7 +71,7 @@ def prepare_bm25(right: pa.Table, p: RetrieveBm25, *, statistics: Bm25Statistics
 
 
 @operator(
-    "cross", version="4", reads=_reads, prepare=prepare_bm25, merge=merge_bm25, rows="same", check=whole,
+    "cross", version="4", reads=_reads, prepare=prepare_bm25, merge=merge_bm25, rows="same", check=whole, depth="top_k",
     against=lambda p: {"passage_id": row_id, "title": text, "passage": text, **dict.fromkeys(p.alike, text)},
     writes=lambda p: {p.ids: ids, p.scores: scores},
 )  # fmt: skip

@@ -67,7 +67,7 @@ def prepare_dense(right: pa.Table, p: RetrieveDense, **used: Any) -> Sides:
 
 
 @operator(
-    "cross", version="4", reads=_reads, prepare=prepare_dense, merge=merge_dense, rows="same", check=whole,
+    "cross", version="4", reads=_reads, prepare=prepare_dense, merge=merge_dense, rows="same", check=whole, depth="top_k",
     against=lambda p: {"passage_id": row_id, p.vector: vector, **dict.fromkeys(p.alike, text)},
     writes=lambda p: {p.ids: ids, p.scores: scores},
 )  # fmt: skip

@@ -1,0 +1,66 @@
+"""Units of work of a step: how they are described and named, and how those that are not committed get done."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from contextlib import closing
+from typing import Any
+
+from cluster.journal import Kept
+from cluster.task import RUN, Bench, StepFailed, Task, commits
+from cluster.ticker import ticking
+from cluster.work import Kind, Work
+from operators.contract import InputError
+
+
+def work_for(task: Task, bench: Bench, kind: Kind, name: str, inputs: list[Any], **more: Any) -> Work:
+    """A unit of work of this step."""
+    return Work(
+        kind, name, task.spec, task.params.model_dump_json(), dict(task.using), inputs, task.home,
+        bench.store.uri, RUN, task.keep, bench.buckets, paths=task.paths,
+        columns=task.columns, **serving(task.using), **more,
+    )  # fmt: skip
+
+
+def serving(using: Mapping[str, str]) -> dict[str, Any]:
+    """What the models that are used ask of a worker: parts at once, GPUs."""
+    said = [json.loads(ref).get("serving") or {} for ref in using.values()]
+    return {
+        "at_once": max([s.get("parts_at_once", 1) for s in said], default=1),
+        "gpus": max([s.get("gpus", 0) * s.get("tensor_parallel", 1) for s in said], default=0.0),
+    }
+
+
+def perform(task: Task, bench: Bench, work: list[Work]) -> list[dict[str, Any]]:
+    """Do what is not committed; returns the commit records in the order of ``work``."""
+    done = commits(bench.store, task.home)
+    todo = [w for w in work if w.name not in done]
+    finished = len(work) - len(todo)
+    bench.progress(task.name, finished, len(work), None)
+    if not todo:
+        return [done[w.name] for w in work]
+
+    def tell(kept: Kept) -> None:
+        bench.progress(task.name, finished, len(work), kept)
+
+    with ticking(task, bench, todo, tell), closing(bench.engine.run(todo, task.op.needs)) as reports:
+        for report in reports:
+            if report.status == "input":
+                raise InputError(f"{task.name}: {report.message}")
+            if report.status != "done":
+                rows = next(w.rows for w in todo if w.name == report.name)
+                raise StepFailed(f"{task.name}: part {report.name} ({rows} rows): {report.message}")
+            done[report.name] = report.record
+            finished += 1
+            bench.progress(task.name, finished, len(work), report)
+    return [done[w.name] for w in work]
+
+
+def short(*said: str) -> str:
+    """Sixteen hex digits that name these words."""
+    return hashlib.sha256("\n".join(said).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def named(task: Task, part: Mapping[str, Any]) -> str:
+    """The name of what is made of a part, of whichever of several inputs."""
+    return str(part["part"]) if len(task.inputs) == 1 else f"{part['part']}@{part['input']}"
