@@ -180,6 +180,7 @@ def pools(c: Collection, encoder: Remembered) -> dict[str, pa.Table]:
     vectors = encoder.encode(columns.shown(c.passages), "passage")
     ends = np.arange(len(vectors) + 1, dtype=np.int64) * encoder.dim
     whole = c.passages.select(["passage_id"]).append_column("vector", columns.lists(ends, pa.array(vectors.reshape(-1))))
+    whole = whole.filter(pa.array(vectors.any(axis=1)))  # as embed does: cranfield has empty documents
     fold = choose_rows(ChooseRows(budget=POOL))
     fold.add(whole, 0)
     drawn = apply(keep_chosen, whole, KeepChosen(), chosen=fold.finish()).table
