@@ -8,15 +8,26 @@ from typing import Any
 from flows.flow import Flow, Step
 from flows.plan import Planned
 
+CHANGE = ("repair_text", "redact_pii")
+# What the rows of a set are, in which order they stand, and what they are for.
+KINDS = {
+    "train": ("training rows", "in batch order", "sentence-similarity"),
+    "corpus": ("documents", "in order of their ids", "text-retrieval"),
+    "pairs": ("pairs", "in order of their passages", "sentence-similarity"),
+    "qrels": ("judgements", "in order of their ids", "text-retrieval"),
+    "ids": ("documents with the one that stands for each", "in order of their ids", "text-retrieval"),
+}  # fmt: skip
 
-def card(flow: Flow, planned: Sequence[Planned], content: dict[str, Any]) -> str:
+
+def card(flow: Flow, planned: Sequence[Planned], content: dict[str, Any], shard: str = "train") -> str:
     """Markdown with the front matter that `datasets` reads."""
+    rows, order, task = KINDS[shard]
     lines = [
-        "---", "configs:", "- config_name: default", "  data_files: train-*.parquet", "task_categories:",
-        "- sentence-similarity", "tags:", "- pithead", "---", "", f"# {flow.name}", "",
-        f"{content['rows']} training rows in {len(content['shards'])} shards, in batch order. Made by Pithead.",
+        "---", "configs:", "- config_name: default", f"  data_files: {shard}-*.parquet", "task_categories:",
+        f"- {task}", "tags:", "- pithead", "---", "", f"# {flow.name}", "",
+        f"{content['rows']} {rows} in {len(content['shards'])} shards, {order}. Made by Pithead.",
         *_sampled(content), "",
-        "```python", 'datasets.load_dataset("parquet", data_files="train-*.parquet")', "```", "", "## Columns", "",
+        "```python", f'datasets.load_dataset("parquet", data_files="{shard}-*.parquet")', "```", "", "## Columns", "",
         "| column | type |", "|---|---|",
     ]  # fmt: skip
     lines += [f"| `{name}` | {kind} |" for name, kind in content["schema"]]
@@ -35,17 +46,25 @@ def card(flow: Flow, planned: Sequence[Planned], content: dict[str, Any]) -> str
         reasons = ", ".join(f"{n} {r}" for r, n in sorted(f["rejected"].items(), key=lambda x: (-x[1], x[0])))
         lines.append(f"| {f['step']} | {f['rows_in']} | {f['rows_out']} | {reasons or '-'} |")
     lines += _contamination(content["funnel"])
+    lines += _changed(content["funnel"]) if shard == "corpus" else []
     return "\n".join(lines) + "\n"
+
+
+def _changed(funnel: Sequence[dict[str, Any]]) -> list[str]:
+    """How many texts of a corpus were repaired or redacted, by what was done."""
+    counts = [(name, count) for f in funnel for name, count in f.get("measured", {}).items() if f["operator"] in CHANGE]
+    return ["", "## Changed texts", "", *(f"- {name}: {count}" for name, count in counts)] if counts else []
 
 
 def _contamination(funnel: Sequence[dict[str, Any]]) -> list[str]:
     """What was found of evaluation sets and what was removed for it, where the flow looked; nothing where it did not."""
-    measured = [f for f in funnel if f["operator"] == "measure_contamination"]
+    measured = [f for f in funnel if f["operator"] == "measure_contamination" and f.get("measured")]
     removed = Counter[str]()
     for f in funnel:
         removed.update(f["rejected"] if f["operator"] == "drop_contaminated" else {})
-    if not measured and not any(f["operator"] == "drop_contaminated" for f in funnel):
-        return []
+    looked = any(f["operator"] == "measure_contamination" for f in funnel)
+    if not measured and (looked or not any(f["operator"] == "drop_contaminated" for f in funnel)):
+        return ["", "## Evaluation sets", "", "None was given; nothing was compared with one."] if looked else []
     lines = ["", "## Evaluation sets", ""]
     lines += [f"- {n} rows were removed that are {reason}" for reason, n in sorted(removed.items())] or ["No row was removed."]
     for f in measured:

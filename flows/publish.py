@@ -1,6 +1,6 @@
-"""Publish a training set: shards, a manifest of content, a data card. `latest` moves when the set is whole.
+"""Publish a set: shards, a manifest of content, a data card. `latest` moves when the set is whole.
 
-A sample's sets have a folder of their own.
+A sample's sets have a folder of their own, as what a flow publishes beside its training set or corpus.
 Equal content publishes nothing new: the folder's name ends in the hash of what it holds.
 """
 
@@ -13,28 +13,29 @@ from cluster.store import Store
 from cluster.task import parts_of
 from flows.card import card
 from flows.fingerprint import fingerprint
-from flows.flow import Flow, content_params
+from flows.flow import Flow, Step, content_params
 from flows.plan import Planned
 
 
 def publish(
-    flow: Flow, planned: Sequence[Planned], manifest: dict[str, Any], store: Store, funnel: list[dict[str, Any]],
+    flow: Flow, planned: Sequence[Planned], step: Step, manifest: dict[str, Any], store: Store, funnel: list[dict[str, Any]],
     sample: int | None = None,
 ) -> str:  # fmt: skip
     """Publish the rows of a step's manifest; returns the folder below the store. `latest` stays where it is."""
+    kind = kind_of(step)
     shards = [p for p in manifest["parts"] if p["rows"]]
     counts = [{k: f[k] for k in ("step", "operator", "rows_in", "rows_out", "rejected", "measured") if k in f} for f in funnel]
     content = {
         "flow": flow.name, "rows": manifest["rows"], "schema": manifest["schema"], "funnel": counts,
         "shards": [
-            {"file": f"train-{i:05d}-of-{len(shards):05d}.parquet", "rows": s["rows"], "sha256": s["sha256"]}
+            {"file": f"{kind}-{i:05d}-of-{len(shards):05d}.parquet", "rows": s["rows"], "sha256": s["sha256"]}
             for i, s in enumerate(shards)
         ],
         "licences": licences_of(store, planned),
         "lineage": [lineage(p) for p in planned], **({"sample": sample} if sample else {}),
     }  # fmt: skip
     digest = fingerprint([s["sha256"] for s in content["shards"]], content["schema"], content["licences"])
-    home = home_of(flow, sample)
+    home = home_of(flow, sample, kind)
     known = [n for n in store.names(home) if n.endswith(f"-{digest}")]
     files = {shard["file"]: part["file"] for shard, part in zip(content["shards"], shards, strict=True)}
     for name in known:
@@ -43,7 +44,7 @@ def publish(
     name = known[0] if known else f"{datetime.now(UTC):%Y-%m-%d}-{digest}"  # what was damaged is mended where it lies
     for shard, part in files.items():
         store.write(f"{home}/{name}/{shard}", store.read(part))
-    said = card(flow, planned, content).encode()
+    said = card(flow, planned, content, kind).encode()
     store.write(f"{home}/{name}/README.md", said)
     content["card"] = {"file": "README.md", "sha256": hashlib.sha256(said).hexdigest()}
     store.write_json(f"{home}/{name}/manifest.json", content)
@@ -71,9 +72,21 @@ def _is_whole(store: Store, home: str, files: Mapping[str, str]) -> bool:
     return have.get("README.md", 0) > 0 and all(have.get(shard, -1) == store.size(part) for shard, part in files.items())
 
 
-def home_of(flow: Flow, sample: int | None = None) -> str:
-    """The folder of a flow's sets. A sample's is another one: no flow's name has a dot."""
-    return f"datasets/{flow.name}" + (f".sample-{sample}" if sample else "")
+def home_of(flow: Flow, sample: int | None = None, kind: str = "train") -> str:
+    """The folder of a flow's sets. A sample's is another one, and so are ids and the like: no flow's name has a dot."""
+    beside = "" if kind in ("train", "corpus") else f".{kind}"
+    return f"datasets/{flow.name}{beside}" + (f".sample-{sample}" if sample else "")
+
+
+def kind_of(step: Step) -> str:
+    """What a step publishes, which its files are called by: a key of `KINDS`."""
+    return step.op.shard(step.params) if step.op.shard else "train"
+
+
+def homes_of(flow: Flow, sample: int | None = None) -> list[str]:
+    """The folders of everything that a flow publishes."""
+    kinds = [kind_of(step) for step in flow.steps if step.op.publishes]
+    return list(dict.fromkeys(home_of(flow, sample, kind) for kind in kinds or ["train"]))
 
 
 def point(store: Store, published: str) -> None:

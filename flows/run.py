@@ -11,17 +11,18 @@ from cluster.task import RUN, Bench, StepFailed, Task, manifest_of, parts_of
 from flows.faults import FlowError
 from flows.flow import Flow
 from flows.plan import Planned, buckets_for, plan, with_artifacts
-from flows.publish import point, publish
+from flows.publish import kind_of, point, publish
 from operators.contract import InputError
 
 
 @dataclass(frozen=True)
 class Ran:
-    """What a run did: a record a step for the funnel, and the published folder, if there is one."""
+    """What a run did: a record a step for the funnel, and the published folders, if there are any."""
 
     funnel: list[dict[str, Any]]
-    published: str | None
+    published: str | None  # the training set or corpus
     made: int  # steps that were not stored before
+    beside: tuple[str, ...] = ()  # what else it published
 
 
 def run(flow: Flow, bench: Bench, sample: int | None = None, until: str | None = None, *, latest: bool = True) -> Ran:
@@ -33,7 +34,9 @@ def run(flow: Flow, bench: Bench, sample: int | None = None, until: str | None =
     _check_endpoints(flow, planned, bench.store, until)
     bench.buckets = bench.buckets or buckets_for(planned)
     funnel: list[dict[str, Any]] = []
-    bench.funnel, made, published = funnel, 0, None
+    bench.funnel, made = funnel, 0
+    published: dict[str, str] = {}  # kind → folder
+    idle = _idle(planned)
     for p in planned:
         task = with_artifacts(p.task, bench.store)
         manifest = p.stored or _made(task, bench)
@@ -46,14 +49,25 @@ def run(flow: Flow, bench: Bench, sample: int | None = None, until: str | None =
             _sample(bench.store, task.home, planned, sample)
         funnel.append({**_record(bench.store, p, manifest), **({"sample": sample} if sample and p is planned[0] else {})})
         if p.step.op.publishes and manifest["rows"]:
-            published = publish(flow, planned, manifest, bench.store, funnel, sample)
+            home = publish(flow, planned[: len(funnel)], p.step, manifest, bench.store, funnel, sample)
+            published[kind_of(p.step)] = home
             if latest:
-                point(bench.store, published)
-        if p.step.op.publishes and not manifest["rows"]:
-            raise StepFailed(f"{p.step.name}: no row came this far, nothing is published; the funnel says where they went")
+                point(bench.store, home)
+        if p.step.op.publishes and not manifest["rows"] and p.step.name not in idle:
+            raise StepFailed(f"{p.step.name}: {_took(funnel) or 'no row came this far'}; nothing is published")
         if p.step.name == until:
             break
-    return Ran(funnel, published, made)
+    main = next((one for kind, one in published.items() if kind in ("train", "corpus")), None)
+    return Ran(funnel, main, made, tuple(one for one in published.values() if one != main))
+
+
+def _idle(planned: list[Planned]) -> set[str]:
+    """The steps that have no row because the optional sources above them were given no path."""
+    idle = set[str]()
+    for p in planned:
+        if p.step.absent or (p.step.sources and idle.issuperset(p.step.sources)):
+            idle.add(p.step.name)
+    return idle
 
 
 def _made(task: Task, bench: Bench) -> dict[str, Any]:
@@ -63,12 +77,19 @@ def _made(task: Task, bench: Bench) -> dict[str, Any]:
     except InputError as error:
         if not task.inputs or any(m["rows"] for home in task.inputs if (m := manifest_of(bench.store, home))):
             raise
-        took = next((f for f in bench.funnel if f["rows_in"] and not f["rows_out"] and f["rejected"]), None)
-        if took is None:
+        if not (said := _took(bench.funnel)):
             raise
-        most = max(took["rejected"], key=took["rejected"].get)
-        said = f"no row came this far: {took['step']} let none of its {took['rows_in']} through, most as {most!r}"
-        raise InputError(f"{task.name}: {said}; look with `pithead show FLOW {took['step']} --rejects`") from error
+        raise InputError(f"{task.name}: {said}") from error
+
+
+def _took(funnel: list[dict[str, Any]]) -> str:
+    """Which step let no row through, why most, and how to look; empty where none did."""
+    took = next((f for f in funnel if f["rows_in"] and not f["rows_out"] and f["rejected"]), None)
+    if took is None:
+        return ""
+    most = max(took["rejected"], key=took["rejected"].get)
+    said = f"no row came this far: {took['step']} let none of its {took['rows_in']} through, most as {most!r}"
+    return f"{said}; look with `pithead show FLOW {took['step']} --rejects`"
 
 
 def _check_endpoints(flow: Flow, planned: list[Planned], store: Store, until: str | None) -> None:

@@ -72,23 +72,26 @@ def _plain_rows(table: pa.Table) -> list[dict[str, Any]]:
 
 
 def first_rows(store: Store, published: str, count: int) -> list[str]:
-    """The rows with the smallest query ids of a set: a draw that nobody chose."""
+    """The rows with the smallest ids of a set: a draw that nobody chose."""
     manifest = store.read_json(f"{published}/manifest.json")
+    have = [name for name, _ in manifest["schema"]]
+    shown = [name for name in ("query_id", "query", "positives", "negatives") if name in have]
+    if "query_id" not in have:
+        shown = ["doc_id", "title", "text"]
     best: pa.Table | None = None
     for shard in manifest["shards"]:
-        table = store.read_table(f"{published}/{shard['file']}", ["query_id", "query", "positives", *_negatives(manifest)])
+        table = store.read_table(f"{published}/{shard['file']}", shown)
         both = table if best is None else pa.concat_tables([best, table])
-        best = both.sort_by("query_id").slice(0, count)
+        best = both.sort_by(shown[0]).slice(0, count)
     lines = []
     for row in best.to_pylist() if best is not None else ():
+        if "query_id" not in have:
+            lines.append(f"document  {_line(': '.join(filter(None, [row['title'], row['text'][: 2 * WIDTH]])))}")
+            continue
         lines.append(f"query     {row['query']}")
         lines += [f"  positive  {_line(p)}" for p in row["positives"][:1]]
         lines += [f"  negative  {_line(n)}" for n in row.get("negatives", [])[:2]]
     return lines
-
-
-def _negatives(manifest: dict[str, Any]) -> list[str]:
-    return [name for name, _ in manifest["schema"] if name == "negatives"]
 
 
 def _line(value: str) -> str:

@@ -40,7 +40,7 @@ def engine_of(args: argparse.Namespace) -> Engine:
 def do_run(args: argparse.Namespace) -> int:
     """Run what is missing, then print the funnel, the first rows and the path of the set."""
     ran, store = _run(args)
-    value = {"status": 0, "funnel": ran.funnel, "published": ran.published, "made": ran.made}
+    value = {"status": 0, "funnel": ran.funnel, "published": ran.published, "beside": ran.beside, "made": ran.made}
     emit(args, value, "\n".join([show.funnel(ran.funnel), *_ending(ran, store)]))
     return 0
 
@@ -72,6 +72,7 @@ def _ending(ran: Ran, store: Store) -> list[str]:
     lines = ["", f"{stored} steps stored, {ran.made} run"]
     if ran.published:
         lines += ["", *show.first_rows(store, ran.published, 3), "", f"set: {store.path(ran.published)}"]
+    lines += [f"{home.split('/')[1].split('.')[1]}: {store.path(home)}" for home in ran.beside]
     return lines
 
 
@@ -84,8 +85,9 @@ def do_refresh(args: argparse.Namespace) -> int:
     pending = [p["step"] for p in describe(plan(flow, store, args.sample)) if not p["stored"]]
     ran, _ = _run(args, latest=False)
     faults = verify(flow, store, args.sample)
-    if ran.published and not faults:
-        point(store, ran.published)
+    for published in (ran.published, *ran.beside):
+        if published and not faults:
+            point(store, published)
     same = ran.published is not None and before.strip() == ran.published.rsplit("/", 1)[1]
     value = {"status": 1 if faults else 0, "ran": pending, "published": ran.published, "new": not same, "faults": faults}
     news = f"{'nothing new' if same else 'new version'}: {ran.published}"

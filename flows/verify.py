@@ -6,13 +6,13 @@ from typing import Any
 from cluster.store import Store
 from cluster.task import manifest_of
 from flows.flow import Flow
-from flows.publish import files_of, home_of, published_manifest
+from flows.publish import files_of, homes_of, published_manifest
 
 
 def verify(flow: Flow, store: Store, sample: int | None = None) -> list[str]:
     """One sentence for every file of the store's steps and of this flow's, or this sample's, sets that is not as recorded."""
     homes = [f"steps/{name}" for name in store.names("steps")]
-    sets = [f"{home_of(flow, sample)}/{version}" for version in store.names(home_of(flow, sample))]
+    sets = [f"{home}/{version}" for home in homes_of(flow, sample) for version in store.names(home)]
     return [fault for home in homes for fault in _step(store, home)] + [fault for home in sets for fault in _set(store, home)]
 
 

@@ -88,6 +88,16 @@ def places(hi: np.ndarray[Any, Any], lo: np.ndarray[Any, Any], wanted: np.ndarra
     return rows
 
 
+def ranks(hi: np.ndarray[Any, Any], lo: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """How many of the sorted ids, by their halves, are smaller than each wanted one: (N,) int64."""
+    at, end = (np.searchsorted(hi, wanted["hi"], side) for side in ("left", "right"))
+    one = np.flatnonzero(end - at == 1)
+    at[one] += lo[at[one]] < wanted["lo"][one]
+    for i in np.flatnonzero(end - at > 1):  # equal upper halves, as in `places`
+        at[i] += np.searchsorted(lo[at[i] : end[i]], wanted["lo"][i])
+    return at
+
+
 def buckets(column: pa.Array | pa.ChunkedArray, count: int) -> np.ndarray[Any, Any]:
     """Which of ``count`` buckets each id falls into: (N,) int64, a range of ids a bucket.
 

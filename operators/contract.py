@@ -17,8 +17,7 @@ from pydantic import BaseModel, ConfigDict
 
 text, score, flag = pa.string(), pa.float32(), pa.bool_()
 row_id = pa.binary(16)
-ids, texts, scores = pa.list_(row_id), pa.list_(text), pa.list_(score)
-vector = pa.list_(score)
+ids, texts, scores, vector = pa.list_(row_id), pa.list_(text), pa.list_(score), pa.list_(score)
 ARTIFACTS = "artifacts"  # of what a `check` is told: the names of `uses` that a step above makes
 ROW = "_row"  # int32: which input row an output row or a reject stems from
 REJECTS = pa.schema([(ROW, pa.int32()), ("reason", text), ("value", text)])
@@ -31,6 +30,10 @@ class Params(BaseModel):
     """What the YAML ``with:`` block may say: identity, never hardware."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def moved(self, *names: str) -> bool:
+        """Whether one of these is not its default. What was set a worker cannot tell: it is told every field."""
+        return any(getattr(self, name) != type(self).model_fields[name].get_default(call_default_factory=True) for name in names)
 
 
 class InputError(ValueError):
@@ -128,7 +131,8 @@ class Operator:
     passes: int = 1  # build
     check: Callable[[Any, Mapping[str, Any]], Sequence[str]] | None = None  # params, using → faults
     calls: Callable[[Any, Mapping[str, Any]], Mapping[str, int]] | None = None  # → LLM requests: under "" a row, a column a value
-    publishes: bool = False  # its output is a training set
+    publishes: bool = False  # its output is a set of its own
+    shard: Callable[[Any], str] | None = None  # what its published files are called (`flows.card.KINDS`); none: train
     scored: Callable[[Any], Mapping[str, str]] | None = None  # ids → scores: a teacher's of `query` and each text alone
     closed: bool = False  # only the columns it writes pass on; others end here
     space: Callable[[Any], str] | None = None  # build of a teacher: the space of its scores
@@ -193,9 +197,7 @@ def numbered(table: pa.Table) -> pa.Table:
     return table.append_column(ROW, pa.array(np.arange(len(table), dtype=np.int32)))
 
 
-def reject(
-    table: pa.Table, bad: Any, reason: str | Sequence[str], value: str | Sequence[str] | None = None
-) -> Outcome:
+def reject(table: pa.Table, bad: Any, reason: str | Sequence[str], value: str | Sequence[str] | None = None) -> Outcome:
     """Split ``table`` by the mask ``bad`` (N,): rows that pass, and rejects with their reason.
 
     ``reason`` and ``value`` are one text, or one text for every row of ``table``.

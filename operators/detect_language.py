@@ -8,10 +8,10 @@ All numbers: tests/bench/results/language.json.
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from operators import columns
 from operators.contract import Columns, Example, Params, operator, score, text, texts
@@ -33,6 +33,14 @@ class DetectLanguage(Params):
     segment_chars: int | None = Field(
         default=None, ge=10, description="whole documents: sentences, joined up to this length, are told one by one; 80 does"
     )
+
+
+    @model_validator(mode="after")
+    def something_is_left_to_detect(self) -> Self:
+        """Refuse one language among which every text is, and languages named twice."""
+        if len(self.among) == 1 or len(set(self.among)) < len(self.among):
+            raise ValueError("among names each language once, and at least two: of one, every text would be")
+        return self
 
 
 def _check(p: DetectLanguage, using: Mapping[str, Any]) -> list[str]:

@@ -19,13 +19,17 @@ from operators.index_evaluation import Evaluation, indexed
 
 
 class DropContaminated(Params):
-    """From what score on a row is in an evaluation set, by tier; null: the tier is not looked at."""
+    """From what score on a row is in an evaluation set, by tier; null: the tier is not looked at.
+
+    No tier finds what was not stored: of n-grams shares below the ``least_share`` of match_evaluation, of searches what was not
+    among their ``top_k``.
+    """
 
     exact: bool = Field(default=True, description="equal but for case, punctuation and white space; of match_evaluation")
     ngram: float | None = Field(default=0.25, gt=0, le=1, description="share of the evaluation text's runs; of match_evaluation")
     rouge: float | None = Field(default=None, gt=0, le=1, description="ROUGE-L; of score_overlap")
     bm25: float | None = Field(default=None, gt=0, le=1, description="share of the text's score with itself; of score_overlap")
-    dense: float | None = Field(default=None, description="cosine; of retrieve_dense against the evaluation's vectors")
+    dense: float | None = Field(default=None, ge=-1, le=1, description="cosine; of retrieve_dense against the evaluation")
     dense_ids: str = Field(default="candidate_ids", min_length=1, description="as the search wrote them")
     dense_scores: str = Field(default="dense_scores", min_length=1, description="as the search wrote them")
 
@@ -33,7 +37,7 @@ class DropContaminated(Params):
     def _every_option_acts(self) -> Self:
         if not self.exact and not any(at is not None for at in (self.ngram, self.rouge, self.bm25, self.dense)):
             raise ValueError("every tier is off: no row would be dropped")
-        if self.dense is None and self.model_fields_set & {"dense_ids", "dense_scores"}:
+        if self.dense is None and self.moved("dense_ids", "dense_scores"):
             raise ValueError("dense_ids and dense_scores do nothing where dense is null: leave them out")
         return self
 

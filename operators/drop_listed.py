@@ -4,6 +4,7 @@ C4 (arXiv:1910.10683, section 2.2) drops every page with a word of a list, FineW
 domains (UT1's lists have this form). Words are found by an Aho-Corasick automaton, whatever the list's length.
 """
 
+import re
 import unicodedata
 from collections.abc import Callable
 from functools import lru_cache
@@ -20,6 +21,8 @@ from operators.list_file import Listed, ListFile
 from operators.sentences import UNSPACED_RANGES
 
 Found = Callable[[str], list[str]]
+_HIDDEN = re.compile("[\u00ad\u034f\u200b-\u200f\u2060\ufeff]")  # sp\u200bam is spam
+_LONG = 1 << 20  # characters that are looked through at a time: a find is 100 bytes
 
 
 class DropListed(Params):
@@ -38,11 +41,11 @@ class DropListed(Params):
         return self
 
 
-@operator("map", version="1", reads=lambda p: {p.column: text}, rows="fewer")
+@operator("map", version="2", reads=lambda p: {p.column: text}, rows="fewer")
 def drop_listed(table: pa.Table, p: DropListed) -> Outcome:
     """The rows that no list names; a reject tells the first list and what of it was found.
 
-    Words and phrases match without case, as NFKC, between characters that are no letters or digits; in scripts that set no
+    Words and phrases match without case, as NFKC, between characters that are no letters, marks or digits; in scripts that set no
     blanks anywhere, as in C4. A domain matches itself and all below it; a URL itself and all paths below it, whatever its
     scheme, port or "www.".
     """
@@ -65,20 +68,24 @@ def _finder(match: str, listed: Listed) -> Found:
 
 
 def _folded(said: str) -> str:
-    return unicodedata.normalize("NFKC", said).casefold()
+    """As it is compared: NFKC, without case and invisible signs, white space folded."""
+    return " ".join((said if said.isascii() else _HIDDEN.sub("", unicodedata.normalize("NFKC", said))).casefold().split())
 
 
 def _word_finder(words: tuple[str, ...]) -> Found:
     """Text → the different entries that stand in it, in order."""
     import ahocorasick_rs
 
-    wanted = list(dict.fromkeys(" ".join(_folded(word).split()) for word in words))
+    wanted = [one for one in dict.fromkeys(map(_folded, words)) if one]
+    longest = max(map(len, wanted), default=0)
     automaton: Any = ahocorasick_rs.AhoCorasick(wanted)
 
     def find(said: str) -> list[str]:
-        folded = " ".join(_folded(said).split())
-        hits = automaton.find_matches_as_indexes(folded, overlapping=True)
-        return list(dict.fromkeys(wanted[i] for i, start, end in hits if _whole(folded, start, end)))
+        folded, found = _folded(said), dict[str, None]()
+        for at in range(0, len(folded), _LONG):
+            hits = automaton.find_matches_as_indexes(folded[at : at + _LONG + longest], overlapping=True)
+            found |= dict.fromkeys(wanted[i] for i, start, end in hits if _whole(folded, at + start, at + end))
+        return list(found)
 
     return find
 
@@ -89,7 +96,8 @@ def _whole(said: str, start: int, end: int) -> bool:
 
 
 def _joined(one: str, other: str) -> bool:
-    both = [c for c in (one, other) if c.isalnum() or c == "_"]
+    # Marks: Hindi's vowels.
+    both = [c for c in (one, other) if c and (c.isalnum() or c == "_" or unicodedata.category(c)[0] == "M")]
     return len(both) == 2 and not any(low <= ord(c) <= high for c in both for low, high in UNSPACED_RANGES)
 
 

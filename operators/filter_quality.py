@@ -3,18 +3,26 @@
 The limits are those printed in the papers: Gopher (arXiv:2112.11446, appendix A.1.1, table A1), C4 (arXiv:1910.10683, section
 2.2; its sentences are of the lines that it keeps), FineWeb (arXiv:2406.17557, section 3.6). They were made for web pages of some
 hundred words in English: for passages, titles or other languages move or turn off what does not fit.
+
+Where datatrove's filters, which made FineWeb, are not the papers: they take from 0.01 of duplicate characters (the paper 0.1; set
+``limits: {fineweb.duplicate_lines: 0.01}``), 5 sentences of 3 words for C4 (C4's own code 3 of 5, as here), and drop texts of
+more than 0.3 line feeds a word, of which no paper tells: ``fineweb.line_breaks``. They cut punctuation from words, here it stays
+on them and is none alone; divide repeated n-grams by all characters, here by those of words, which is stricter by the blanks;
+count a most frequent n-gram that occurs once, here it is no repetition; look for "{" and lorem ipsum in lines that C4 keeps, here
+in all, and for "}" too. A list's bullet is here a sign, or a hyphen, dash or asterisk with a blank behind it; there any hyphen.
 """
 
 import difflib
 from collections.abc import Iterable
 from typing import Literal, Self
 
+import numpy as np
 import pyarrow as pa
 from pydantic import Field, model_validator
 
 from operators.contract import Columns, Example, Outcome, Params, operator, score
 from operators.filter_scores import Limit, within
-from operators.measure_text import STATISTICS, MeasureText, measure_text
+from operators.measure_text import SHARES, STATISTICS, MeasureText, measure_text
 from operators.measure_text import example as measured
 
 Family = Literal["gopher", "repetition", "c4", "fineweb"]
@@ -38,7 +46,7 @@ _C4 = [
 _FINEWEB = [
     ("fineweb.terminal_lines", "terminal_lines", "above", 0.12),
     ("fineweb.duplicate_lines", "duplicate_line_characters", "below", 0.1),
-    ("fineweb.short_lines", "short_lines", "below", 0.67),
+    ("fineweb.short_lines", "short_lines", "below", 0.67), ("fineweb.line_breaks", "line_breaks", "at_most", 0.3),
 ]  # fmt: skip
 RULES: dict[str, Limit] = {
     name: Limit(name, column, side, limit, nan_passes=True)  # type: ignore[arg-type]
@@ -78,6 +86,20 @@ class FilterQuality(Params):
             raise ValueError("no rule is left and every row passes: give families, at_least or at_most")
         return self
 
+    @model_validator(mode="after")
+    def every_limit_acts(self) -> Self:
+        """Refuse limits that no text breaks, or that every one breaks."""
+        for one in self.rules:
+            top = 1.0 if one.column in SHARES else float("inf")
+            least, most = one.passes(np.array([0, top], np.float32))
+            if least == most:
+                told = "no text breaks it" if least else "no text passes"
+                raise ValueError(f"{one.reason}: {one.column} lies in 0..{top:g}, with the limit {one.limit:g} {told}; move it")
+        for name in sorted(set(self.at_least) & set(self.at_most)):
+            if self.at_least[name] > self.at_most[name]:
+                raise ValueError(f"at_least.{name} is above at_most.{name}: no text lies between them")
+        return self
+
     @property
     def rules(self) -> list[Limit]:
         """The rules in force, the families' first."""
@@ -98,7 +120,7 @@ def _reads(p: FilterQuality) -> Columns:
     return dict.fromkeys(dict.fromkeys(one.column for one in p.rules), score)
 
 
-@operator("map", version="1", reads=_reads, rows="fewer")
+@operator("map", version="2", reads=_reads, rows="fewer")
 def filter_quality(table: pa.Table, p: FilterQuality) -> Outcome:
     """Rows that pass every rule; a reject names the first rule that it breaks, with the value of its statistic."""
     return within(table, p.rules)

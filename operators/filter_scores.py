@@ -63,7 +63,7 @@ def within(table: pa.Table, limits: Sequence[Limit]) -> Outcome:
         found = table[one.column].to_numpy()
         out = ~one.passes(found) & ~bad
         for i in np.flatnonzero(out):
-            reasons[i], values[i] = one.reason, f"{found[i]:.4g}"
+            reasons[i], values[i] = one.reason, f"{found[i]:.6g}"
         bad |= out
     return reject(table, bad, reasons, values)
 

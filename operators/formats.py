@@ -1,4 +1,4 @@
-"""Read records from files: parquet, jsonl (also gz, zst), csv and tsv, text folders, BEIR, `datasets`.
+"""Read records from files: parquet, jsonl (also gz, zst), csv and tsv, text, HTML, PDF and Python folders, BEIR, `datasets`.
 
 Every reader yields `Batch`es: columns of equal length, or a record that cannot be read with its reason.
 """
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from operators import csv_lines
+from operators import csv_lines, documents, extraction
 from operators.contract import InputError, Item
 
 ROWS = 4096  # records a batch
@@ -23,7 +23,10 @@ LINE = 64 << 20  # bytes a line may have; what is longer is a reject, and is nev
 SUFFIXES = {
     ".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": "csv", ".tsv": "tsv",
     ".txt": "text", ".md": "text", ".rst": "text", ".trec": "trec", ".qrels": "trec",
+    ".pdf": "pdf", ".html": "html", ".htm": "html", ".xhtml": "html", ".py": "python",
 }  # fmt: skip
+_ALONE = ("text", "html", "pdf")  # a file is a record
+_PROSE = (*_ALONE, "python")
 _MANIFESTS = ("manifest.json", "dataset_info.json", "dataset_infos.json")
 _PAPERS = ("README", "LICENSE", "LICENCE", "NOTICE", "CHANGELOG")
 Bad = tuple[int, str, str]  # record number, reason, value
@@ -44,7 +47,8 @@ def kind_of(path: Path, given: str) -> str:
         return given
     suffix = [s for s in path.suffixes if s not in (".gz", ".zst")][-1:]
     if not suffix or suffix[0].lower() not in SUFFIXES:
-        raise InputError(f"{path}: its format cannot be told by its name; give format: parquet, jsonl, csv, tsv or text")
+        known = "parquet, jsonl, csv, tsv, text, html, pdf or python"
+        raise InputError(f"{path}: its format cannot be told by its name; give format: {known}")
     return SUFFIXES[suffix[0].lower()]
 
 
@@ -55,7 +59,10 @@ def files_of(path: str, given: str) -> list[Path]:
         if found := _shards(root, given):
             return found
         found = _data(sorted(p for p in root.rglob("*") if p.is_file() and not p.name.startswith(".")), given)
-        known = [p for p in found if any(SUFFIXES.get(s) == given or given == "auto" and s in SUFFIXES for s in p.suffixes)]
+        kinds = {p: [SUFFIXES[s.lower()] for s in p.suffixes if s.lower() in SUFFIXES] for p in found}
+        known = [p for p in found if given in kinds[p] or given == "auto" and kinds[p]]
+        if given == "auto":  # the script beside records is none; a folder of code alone is code
+            known = [p for p in known if kinds[p] != ["python"]] or known
         found = known or (found if given == "text" else [])
     elif root.exists():  # before the glob: a file may be called br[1].jsonl
         found = [root]
@@ -85,7 +92,7 @@ def _shards(folder: Path, given: str) -> list[Path]:
 
 def _data(found: Sequence[Path], given: str) -> list[Path]:
     """Without the papers that stand beside records: a card, a licence, a manifest. Among texts alone they are texts."""
-    records = any(SUFFIXES.get(s, "text") != "text" for p in found for s in p.suffixes if p.name not in _MANIFESTS)
+    records = any(SUFFIXES.get(s.lower(), "text") not in _PROSE for p in found for s in p.suffixes if p.name not in _MANIFESTS)
     papers = [p for p in found if p.name in _MANIFESTS or p.stem.upper() in _PAPERS] if records and given != "text" else []
     return [p for p in found if p not in papers]
 
@@ -101,7 +108,10 @@ def digest_of(path: Path) -> str:
 
 def file_items(path: str, given: str) -> list[Item]:
     """One item a file; where the folder lies and the order of its files are no part of the data."""
-    return [Item(str(f), f"{label(str(f), path)}:{digest_of(f)}", f.stat().st_size) for f in files_of(path, given)]
+    found = files_of(path, given)
+    readers = {kind: f":{extraction.version_of(kind)}" for f in found if (kind := kind_of(f, given)) in extraction.LIBRARIES}
+    told = {f: f"{label(str(f), path)}:{digest_of(f)}{readers.get(kind_of(f, given), '')}" for f in found}
+    return [Item(str(f), said, f.stat().st_size) for f, said in told.items()]
 
 
 def label(file: str, path: str) -> str:
@@ -114,16 +124,16 @@ def label(file: str, path: str) -> str:
 
 def record_names(file: str, path: str, given: str) -> Callable[[int], str]:
     """Number → what a record without an id of its own is called: its file, and its number where a file holds many."""
-    said, alone = label(file, path), kind_of(Path(file), given) == "text"
+    said, alone = label(file, path), kind_of(Path(file), given) in _ALONE
     return lambda number: said if alone else f"{said}:{number}"
 
 
 def read(path: Path, given: str) -> Iterator[Batch]:
     """Every record of one file."""
     kind = kind_of(path, given)
-    readers = {"parquet": _parquet, "jsonl": _jsonl, "csv": _csv, "tsv": _csv, "text": _text, "trec": _trec}
+    readers = {"parquet": _parquet, "jsonl": _jsonl, "csv": _csv, "tsv": _csv, "trec": _trec}
     try:
-        yield from readers[kind](path)
+        yield from _document(path, kind) if kind in _PROSE else readers[kind](path)
     except (EOFError, zlib.error) as error:
         raise InputError(f"{path}: it ends early, its gzip is cut off; copy it again") from error
     except gzip.BadGzipFile as error:
@@ -231,14 +241,15 @@ def _csv(path: Path) -> Iterator[Batch]:
     return _batched(csv_lines.records(path, _lines(path), "\t" if ".tsv" in path.suffixes else ",", LINE))
 
 
-def _text(path: Path) -> Iterator[Batch]:
-    try:
-        value = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        yield Batch({}, [], [(1, "invalid UTF-8", f"byte {error.start}")])
+def _document(path: Path, kind: str) -> Iterator[Batch]:
+    """A file that is held whole, so it may not be longer than a line of others."""
+    if kind == "pdf":
+        yield Batch(*documents.pdf(path))
         return
-    heading = next((ln.lstrip("# ").strip() for ln in value.splitlines() if ln.startswith("# ")), path.stem)
-    yield Batch({"title": [heading], "text": [value]}, [1])
+    with _bytes(path) as file:
+        raw = file.read(LINE + 1)
+    fault = [(1, f"a file longer than {LINE >> 20} MB", "")]
+    yield Batch({}, [], fault) if len(raw) > LINE else Batch(*documents.READERS[kind](path, raw))
 
 
 def _trec(path: Path) -> Iterator[Batch]:
@@ -257,7 +268,9 @@ def _trec(path: Path) -> Iterator[Batch]:
 
 def first_columns(path: Path, given: str) -> set[str] | None:
     """The columns of a file, told from its head; None where only reading it tells."""
-    if kind_of(path, given) == "parquet":
+    if (kind := kind_of(path, given)) in extraction.LIBRARIES:
+        return {"title", "text"}
+    if kind == "parquet":
         with _open_parquet(path) as file:
             return set(file.schema_arrow.names)
     have: set[str] = set()

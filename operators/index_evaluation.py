@@ -29,6 +29,7 @@ _FILES = {
     "runs.bin": "<u8", "runs_rows.bin": "<i4",
 }  # fmt: skip
 _NAMES, _META = "names.arrow", "evaluation.json"
+_PAIRS = 1 << 22  # of a run and an evaluation text that are looked at together, some 40 bytes each
 _SCHEMA = pa.schema([("source", text), ("source_id", text)])
 
 
@@ -37,6 +38,7 @@ class IndexEvaluation(Params):
 
     words: int = Field(default=13, ge=2, description="words of a run")
     least_words: int = Field(default=8, ge=1, description="a shorter text is found as a whole alone")
+    may_be_empty: bool = Field(default=False, description="without a text nothing is found; else that is a fault")
     common: int = Field(default=1000, ge=1, description="a run of more evaluation texts than this is boilerplate, and finds none")
 
     @model_validator(mode="after")
@@ -120,9 +122,22 @@ class Evaluation(Mapped):
         text_at, number = text_at[order], number[order]
         fresh = np.ones(len(order), bool)  # a run counts once, however often the text says it
         fresh[1:] = (text_at[1:] != text_at[:-1]) | (number[1:] != number[:-1])
-        one, other = matches(number[fresh], self._runs)
-        key, counts = np.unique(text_at[fresh][one] * len(self) + self._runs_rows[other], return_counts=True)
-        return key, counts
+        text_at, number = text_at[fresh], number[fresh]
+        known = np.searchsorted(self._runs, number, "right") - np.searchsorted(self._runs, number)
+        found = [(np.empty(0, np.int64), np.empty(0, np.int64))]
+        for start, end in _cuts(text_at, known):
+            one, other = matches(number[start:end], self._runs)
+            found.append(np.unique(text_at[start:end][one] * len(self) + self._runs_rows[other], return_counts=True))
+        keys, counts = (np.concatenate(x) for x in zip(*found, strict=True))
+        return keys, counts
+
+
+def _cuts(texts: Array, sizes: Array) -> Iterator[tuple[int, int]]:
+    """Ranges of whole texts with some `_PAIRS` pairs each: 2,048 rows of one boilerplate in 1,000 texts have 100 million."""
+    starts = np.flatnonzero(np.diff(texts, prepend=-1))
+    lot = (np.cumsum(sizes) - sizes)[starts] // _PAIRS
+    edges = starts[np.flatnonzero(np.diff(lot, prepend=-1))].tolist()
+    yield from zip(edges, [*edges[1:], len(texts)], strict=False)
 
 
 def _among(sorted_values: Array, known: Array) -> Array:
@@ -166,7 +181,7 @@ class EvaluationFold:
         self._lengths |= later._lengths
 
     def finish(self) -> Evaluation:
-        """Sort, and write; raises `InputError` where no text has a word."""
+        """Sort, and write; raises `InputError` where no text has a word and one must."""
         temporary = tempfile.TemporaryDirectory(prefix="pithead-evaluation-")
         folder = Path(temporary.name)
         hi, lo, benchmarks = self._write_names(folder)
@@ -180,7 +195,7 @@ class EvaluationFold:
                         number, row = (x[np.repeat(size <= common, size)] for x in (number, row))
                     numbers.write(number.astype("<u8").tobytes())
                     rows.write(row.astype("<i4").tobytes())
-        if not (folder / "wholes.bin").stat().st_size:
+        if not (folder / "wholes.bin").stat().st_size and not (self._p.may_be_empty and not len(hi)):
             raise InputError("the evaluation set holds no text with a word; give another path, or its columns")
         (folder / "totals.bin").write_bytes(totals.astype("<i4").tobytes())
         said = {"benchmarks": benchmarks, "lengths": sorted(self._lengths)}

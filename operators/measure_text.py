@@ -1,8 +1,9 @@
 r"""Measure a text once, so that the rules of Gopher, C4 and FineWeb are cheap limits over stored numbers (`filter_quality`).
 
 Gopher: Rae et al., arXiv:2112.11446, appendix A.1.1; C4: Raffel et al., arXiv:1910.10683, section 2.2; FineWeb: Penedo et al.,
-arXiv:2406.17557, section 3.6. In scripts that set no blanks (Japanese, Chinese, Thai, Lao, Khmer, Burmese) a letter is half a
-word, so an n-gram has 2n of them; what has no meaning in a text is NaN there, and no rule rejects it.
+arXiv:2406.17557, section 3.6; where a paper leaves it open as its code counts (datatrove's filters, c4_utils of
+tensorflow-datasets; `filter_quality` says where not). In scripts that set no blanks (Japanese, Chinese, Thai, Lao, Khmer,
+Burmese) a letter is half a word, so an n-gram has 2n of them; what has no meaning in a text is NaN there, and no rule rejects it.
 """
 
 from collections.abc import Mapping
@@ -16,8 +17,22 @@ from pydantic import Field, model_validator
 from operators import columns
 from operators.characters import class_counts
 from operators.contract import Columns, Example, Params, operator, score, text
+from operators.lines import (
+    END,
+    SENTENCE,
+    c4_faults,
+    counts,
+    cuts,
+    lengths,
+    matches,
+    ratio,
+    split,
+    sums,
+    uncited,
+    weights,
+    words_of,
+)
 from operators.repeats import duplicate_share, repeats, top_share
-from operators.sentences import UNSPACED
 
 Array = np.ndarray[Any, Any]
 TOP, DUPLICATE = (2, 3, 4), (5, 6, 7, 8, 9, 10)  # words of an n-gram
@@ -25,18 +40,15 @@ STATISTICS = (
     "characters", "words", "mean_word_length", "symbol_ratio", "bullet_lines", "ellipsis_lines", "letter_words", "stop_words",
     "digit_ratio", "unreadable_ratio", "duplicate_lines", "duplicate_line_characters", "duplicate_paragraphs",
     "duplicate_paragraph_characters", *(f"top_{n}gram" for n in TOP), *(f"duplicate_{n}grams" for n in DUPLICATE),
-    "terminal_lines", "short_lines", "c4_sentences", "c4_lines", "lorem_ipsum", "curly_brackets",
+    "terminal_lines", "short_lines", "line_breaks", "c4_sentences", "c4_lines", "lorem_ipsum", "curly_brackets",
 )  # fmt: skip
+SHARES = frozenset(STATISTICS) - {
+    "characters", "words", "mean_word_length", "symbol_ratio", "stop_words", "line_breaks", "c4_sentences", "curly_brackets",
+}  # fmt: skip  # lie in 0..1
 ENGLISH = ("the", "be", "to", "of", "and", "that", "have", "with")  # Gopher's
-# C4's code has them.
-POLICY = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
-SHORT, C4_WORDS = 30, 5  # FineWeb: a line of fewer characters is short; C4 keeps lines of so many words
-_BYTES = 4 << 20  # of text at a time: some 40 bytes of tables a byte
+SHORT = 30  # FineWeb: a line of fewer characters is short
 _NGRAM_WORDS = 1 << 20  # of a longer text the n-grams of so many words are looked at: Gopher takes none of over 100,000
-_DENSE = f"[{UNSPACED}]"
-_QUOTE = "[\"'”’»」』）)\\]]*"
-_END = rf"[.!?…。！？｡؟۔।॥።។၊။]{_QUOTE}$|[\"”]$"
-_SENTENCE = rf"[.!?…؟۔।॥።។။]+{_QUOTE}(?:\s|$)|[。！？｡]+|[\"”]$"
+_TRIMMED = "".join(map(chr, [*range(0x21, 0x30), *range(0x3A, 0x41), *range(0x5B, 0x61), *range(0x7B, 0x7F)])) + "«»“”‘’„…–—"
 _BULLET = r"^(?:[•‣⁃◦▪▫■□●○∙·]|[-*–] )"
 
 
@@ -53,7 +65,7 @@ class MeasureText(Params):
     @model_validator(mode="after")
     def one_way_to_tell_the_language(self) -> Self:
         """Refuse a language beside the column of languages."""
-        if self.lang and "language" in self.model_fields_set:
+        if self.lang and self.moved("language"):
             raise ValueError("language does nothing where lang names a column; leave one out")
         return self
 
@@ -62,21 +74,24 @@ def _reads(p: MeasureText) -> Columns:
     return {p.column: text, **({p.lang: text} if p.lang else {})}
 
 
-@operator("map", version="1", reads=_reads, writes=dict.fromkeys(STATISTICS, score), rows="same")
+@operator("map", version="2", reads=_reads, writes=dict.fromkeys(STATISTICS, score), rows="same")
 def measure_text(table: pa.Table, p: MeasureText) -> pa.Table:
     """Add every statistic of `STATISTICS` as float32. Ratios are 0 for an empty text.
 
-    ``characters`` includes white space. ``symbol_ratio``: of hashes or of ellipses to words, the larger. ``unreadable_ratio``:
-    U+FFFD to characters that are no space, as is ``digit_ratio``. Lines and paragraphs are not empty and without outer space; the
-    duplicates are those after the first. ``top_2gram``: the share of the words' characters in the most frequent n-gram, each
-    once (0 where it occurs once); ``duplicate_5grams``: in n-grams that stood in the text before; both of its first million
-    words. ``c4_lines``: the share of lines that C4 keeps (a terminal mark, no ellipsis, five words, no JavaScript, no policy);
+    ``characters`` includes white space. ``words`` and ``mean_word_length`` leave out what is punctuation or symbols alone, ratios
+    to words count it. ``symbol_ratio``: of hashes or of ellipses to words, the larger; ``line_breaks``: of line feeds.
+    ``stop_words``: how many different ones, without case and outer punctuation. ``unreadable_ratio``: U+FFFD to characters that
+    are no space, as is ``digit_ratio``. Lines and paragraphs are not empty and without outer space; the duplicates are those
+    after the first. ``top_2gram``: the share of the words' characters in the most frequent n-gram, each once (0 where it occurs
+    once); ``duplicate_5grams``: in n-grams that stood in the text before; both of its first million words. ``terminal_lines``
+    end in a sentence's mark, closing quotes and brackets may follow. ``c4_lines``: the share of lines that C4 keeps (such a
+    mark, citations such as [1] aside, no ellipsis, five words, none above 1,000 characters, no JavaScript, no policy);
     ``c4_sentences``: theirs.
     """
     said = table[p.column].combine_chunks()
     langs = table[p.lang].to_pylist() if p.lang else [p.language] * len(table)
     found: dict[str, list[Array]] = {name: [] for name in STATISTICS}
-    for start, end in _cuts(said):
+    for start, end in cuts(said):
         for name, values in _measured(said.slice(start, end - start), langs[start:end], p.stop_words).items():
             found[name].append(values)
     for name in STATISTICS:
@@ -85,64 +100,55 @@ def measure_text(table: pa.Table, p: MeasureText) -> pa.Table:
     return table
 
 
-def _cuts(said: pa.Array) -> list[tuple[int, int]]:
-    """Runs of rows of at most `columns.SLICE` rows and about `_BYTES` bytes; a longer text stands alone."""
-    sizes = pc.binary_length(said).to_numpy(zero_copy_only=False)
-    cuts, held = [0], 0
-    for i, size in enumerate(sizes.tolist()):
-        if i > cuts[-1] and (held + size > _BYTES or i - cuts[-1] >= columns.SLICE):
-            cuts.append(i)
-            held = 0
-        held += size
-    return list(zip(cuts, [*cuts[1:], len(said)], strict=True)) if len(said) else []
-
-
 def _measured(said: pa.Array, langs: list[str], stop_words: Mapping[str, tuple[str, ...]]) -> dict[str, Array]:
     """Every statistic of these texts: (N,) float64 each."""
     of = class_counts(said)
     unspaced = 2 * of["unspaced"] > of["letter"]
-    lines, line_rows = _split(said, "\n")
-    words, word_lines = _words(lines, unspaced[line_rows])
-    rows, weight = line_rows[word_lines], np.where(_matches(words, f"^{_DENSE}$"), 0.5, 1.0)
-    length = _lengths(words)
-    total, visible = _sums(rows, weight, len(said)), of["characters"] - of["space"]
-    plain = weight == 1
-    mean = _ratio(_sums(rows, length * plain, len(said)), _sums(rows, plain, len(said)))
+    lines, line_rows = split(said, "\n")
+    words, word_lines = words_of(lines, unspaced[line_rows])
+    rows, weight = line_rows[word_lines], weights(words)
+    length = lengths(words)
+    total, visible = sums(rows, weight, len(said)), of["characters"] - of["space"]
+    spoken = matches(words, r"[^\p{P}\p{S}]")
+    plain = (weight == 1) & spoken
+    mean = ratio(sums(rows, length * plain, len(said)), sums(rows, plain, len(said)))
     stops = _stop_words(words, rows, langs, stop_words)
     return {
-        "characters": of["characters"], "words": total, "mean_word_length": np.where(unspaced, np.nan, mean),
-        "symbol_ratio": _ratio(np.maximum(of["hash"], _count(said, r"\.\.\.|…")), total),
-        "letter_words": _ratio(_sums(rows, weight * _matches(words, r"[\p{L}\p{M}]"), len(said)), total),
+        "characters": of["characters"], "words": sums(rows, weight * spoken, len(said)),
+        "mean_word_length": np.where(unspaced, np.nan, mean),
+        "symbol_ratio": ratio(np.maximum(of["hash"], counts(said, r"\.\.\.|…")), total),
+        "letter_words": ratio(sums(rows, weight * matches(words, r"[\p{L}\p{M}]"), len(said)), total),
         "stop_words": np.where(unspaced, np.nan, stops),
-        "digit_ratio": _ratio(of["digit"], visible), "unreadable_ratio": _ratio(of["unreadable"], visible),
-        **_of_lines(lines, line_rows, _sums(word_lines, weight, len(lines)), len(said), 2 * of["unended"] > of["letter"]),
+        "digit_ratio": ratio(of["digit"], visible), "unreadable_ratio": ratio(of["unreadable"], visible),
+        "line_breaks": ratio(counts(said, "\n"), total),
+        **_of_lines(lines, line_rows, c4_faults(lines, words, word_lines), len(said), 2 * of["unended"] > of["letter"]),
         **_of_paragraphs(said), **_of_ngrams(words, rows, length, unspaced),
-        "lorem_ipsum": _matches(said, r"(?i)lorem\s+ipsum").astype(float), "curly_brackets": of["curly"],
+        "lorem_ipsum": matches(said, r"(?i)lorem\s+ipsum").astype(float), "curly_brackets": of["curly"],
     }  # fmt: skip
 
 
-def _of_lines(lines: pa.Array, rows: Array, words: Array, count: int, no_stop: Array) -> dict[str, Array]:
-    number = _sums(rows, np.ones(len(rows)), count)
-    ellipsis, ends = _matches(lines, r"(?:\.\.\.|…)$"), _matches(lines, _END)
-    kept = ends & ~ellipsis & (words >= C4_WORDS) & ~_matches(lines, "(?i)javascript|" + "|".join(POLICY))
-    sentences = _sums(rows, np.maximum(_count(lines, _SENTENCE), 1) * kept, count)
+def _of_lines(lines: pa.Array, rows: Array, faults: dict[str, Array], count: int, no_stop: Array) -> dict[str, Array]:
+    number = sums(rows, np.ones(len(rows)), count)
+    ellipsis, ends = matches(lines, r"(?:\.\.\.|…)$"), matches(lines, END)
+    kept = ~np.any([*faults.values()], axis=0)
+    sentences = sums(rows, np.maximum(counts(uncited(lines), SENTENCE), 1) * kept, count)
     wide = class_counts(lines)
     width = wide["characters"] + wide["unspaced"]
 
     def share(mask: Array) -> Array:
-        return _ratio(_sums(rows, mask, count), number)
+        return ratio(sums(rows, mask, count), number)
 
     fraction, characters = _repeated(lines, rows, count)
     marked = {"terminal_lines": share(ends), "c4_lines": share(kept), "c4_sentences": sentences}
     return {
-        "bullet_lines": share(_matches(lines, _BULLET)), "ellipsis_lines": share(ellipsis), "short_lines": share(width < SHORT),
+        "bullet_lines": share(matches(lines, _BULLET)), "ellipsis_lines": share(ellipsis), "short_lines": share(width < SHORT),
         "duplicate_lines": fraction, "duplicate_line_characters": characters,
         **{name: np.where(no_stop, np.nan, values) for name, values in marked.items()},
     }  # fmt: skip
 
 
 def _of_paragraphs(said: pa.Array) -> dict[str, Array]:
-    paragraphs, rows = _split(said, r"\n\s*\n")
+    paragraphs, rows = split(said, r"\n\s*\n")
     fraction, characters = _repeated(paragraphs, rows, len(said))
     return {"duplicate_paragraphs": fraction, "duplicate_paragraph_characters": characters}
 
@@ -171,75 +177,26 @@ def _of_ngrams(words: pa.Array, rows: Array, length: Array, unspaced: Array) -> 
 def _repeated(parts: pa.Array, rows: Array, count: int) -> tuple[Array, Array]:
     """The shares of a text's parts, and of their characters, that stood in it before."""
     codes = pc.dictionary_encode(parts).indices.to_numpy(zero_copy_only=False).astype(np.int64)
-    length = _lengths(parts)
+    length = lengths(parts)
     again = np.zeros(len(codes), bool)
     for _, code, at in repeats(codes, rows, 1):
         again[at] = code <= np.concatenate([[-1], np.maximum.accumulate(code)[:-1]])
-    fraction = _ratio(_sums(rows, again, count), _sums(rows, np.ones(len(rows)), count))
-    return fraction, _ratio(_sums(rows, length * again, count), _sums(rows, length, count))
-
-
-def _split(said: pa.Array, mark: str) -> tuple[pa.Array, Array]:
-    """The parts between the marks without outer space, none empty, and the row of each."""
-    offsets, parts = columns.flat(pc.split_pattern_regex(said, mark) if len(mark) > 1 else pc.split_pattern(said, mark))
-    parts = pc.utf8_trim_whitespace(parts)
-    full = pc.greater(pc.binary_length(parts), 0)
-    rows: Array = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))[full.to_numpy(zero_copy_only=False)]
-    return parts.filter(full), rows
-
-
-def _words(lines: pa.Array, unspaced: Array) -> tuple[pa.Array, Array]:
-    """What stands between white space, and each letter of a script without blanks; and the line of each.
-
-    Where most letters are of such a script, what is left between them without a letter or digit is no word.
-    """
-    dense = len(lines) > 0 and bool(_matches(lines, _DENSE).any())
-    if dense:
-        # Trimmed, since Arrow 26 now and then leaves white space at the very end of its data in the last word.
-        lines = pc.utf8_trim_whitespace(pc.replace_substring_regex(lines, rf"({_DENSE})", r" \1 "))
-    offsets, words = columns.flat(pc.utf8_split_whitespace(lines))
-    rows: Array = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    full = pc.greater(pc.binary_length(words), 0).to_numpy(zero_copy_only=False)
-    if dense:
-        full &= ~unspaced[rows] | _matches(words, r"[\p{L}\p{M}\p{N}]")
-    return words.filter(pa.array(full)), rows[full]
+    fraction = ratio(sums(rows, again, count), sums(rows, np.ones(len(rows)), count))
+    return fraction, ratio(sums(rows, length * again, count), sums(rows, length, count))
 
 
 def _stop_words(words: pa.Array, rows: Array, langs: list[str], stop_words: Mapping[str, tuple[str, ...]]) -> Array:
-    small = pc.utf8_lower(words)
+    small = pc.utf8_trim(pc.utf8_lower(words), _TRIMMED)
     found = np.full(len(langs), np.nan)
     for lang in sorted(set(langs) & set(stop_words)):
         mine = np.array([one == lang for one in langs])
-        is_one = pc.is_in(small, value_set=pa.array(list(stop_words[lang]), text)).to_numpy(zero_copy_only=False)
-        found[mine] = _sums(rows, is_one, len(langs))[mine]
+        wanted = dict.fromkeys(word.lower().strip(_TRIMMED) for word in stop_words[lang])
+        which = pc.index_in(small, value_set=pa.array([*wanted], text))
+        at = which.is_valid().to_numpy(zero_copy_only=False)
+        width = len(wanted)
+        pairs = np.unique(rows[at] * width + which.drop_null().to_numpy())  # each word of a text once
+        found[mine] = np.bincount(pairs // width, minlength=len(langs))[mine] if width else 0
     return found
-
-
-def _sums(rows: Array, values: Array, count: int) -> Array:
-    summed: Array = np.bincount(rows, weights=values.astype(float), minlength=count)
-    return summed
-
-
-def _ratio(part: Array, whole: Array) -> Array:
-    return np.divide(part, whole, out=np.zeros(len(whole)), where=whole > 0)
-
-
-def _count(said: pa.Array, pattern: str) -> Array:
-    return _floats(pc.count_substring_regex(said, pattern))
-
-
-def _matches(said: pa.Array, pattern: str) -> Array:
-    found: Array = pc.match_substring_regex(said, pattern).to_numpy(zero_copy_only=False).astype(bool)
-    return found
-
-
-def _lengths(said: pa.Array) -> Array:
-    return _floats(pc.utf8_length(said))
-
-
-def _floats(numbers: pa.Array) -> Array:
-    values: Array = numbers.to_numpy(zero_copy_only=False).astype(float)
-    return values
 
 
 def example() -> Example:

@@ -17,8 +17,9 @@ from operators.datasets_reader import load as load_dataset
 USUAL = {
     "id": ("_id", "id", "docid", "doc_id", "source_id", "corpus_id", "pid"), "title": ("title", "name", "heading"),
     "text": ("text", "body", "contents", "content", "passage", "document"), "lang": ("lang", "language"),
+    "source": ("source",), "licence": ("licence", "license"),
 }  # fmt: skip
-Format = Literal["auto", "parquet", "jsonl", "csv", "tsv", "text", "beir", "datasets"]
+Format = Literal["auto", "parquet", "jsonl", "csv", "tsv", "text", "html", "pdf", "python", "beir", "datasets"]
 PYTHON_DOCS = "python-docs:"  # a path: the docstrings of the Python that runs this
 
 
@@ -27,10 +28,10 @@ class ReadCorpus(Params):
 
     path: str  # a file, a folder, a glob; with format datasets also a name; python-docs: is Python's own docstrings
     format: Format = "auto"
-    columns: dict[Literal["id", "title", "text", "lang"], str] = {}
-    source: str = ""  # default: the file's or folder's name
+    columns: dict[Literal["id", "title", "text", "lang", "source", "licence"], str] = {}
+    source: str = ""  # default: the row's own, else the file's or folder's name
     lang: str = ""
-    licence: str = ""
+    licence: str = ""  # default: the row's own
     split: str = "train"  # of a Hugging Face dataset
     max_chars: int = Field(default=20_000_000, ge=1)
 
@@ -115,7 +116,7 @@ def source_of(p: Any) -> str:
     return p.source or (Path(p.path).parent.name if stem == "corpus" else stem) or "corpus"
 
 
-@operator("source", version="1", key="doc_id", items=_items, writes=WRITES, check=_check)
+@operator("source", version="2", key="doc_id", items=_items, writes=WRITES, check=_check)
 def read_corpus(item: Item, p: ReadCorpus) -> Iterator[Outcome]:
     """Documents of one file, some thousands at a time."""
     if p.path == PYTHON_DOCS:
@@ -132,19 +133,22 @@ def _outcome(p: ReadCorpus, batch: formats.Batch, names: Mapping[str, str | None
     count = len(batch.numbers)
     unnamed = (lambda number: f"{item.name}:{number}") if p.path == PYTHON_DOCS else names_of(item, p, "corpus")
     bad = list(batch.bad)
-    kept: list[tuple[str, str, str, str]] = []
-    values = zip(*(rows.column(batch.columns, names[c], count) for c in ("id", "title", "text", "lang")), strict=True)
-    for number, (own, title, body, lang) in zip(batch.numbers, values, strict=True):
+    kept: list[tuple[str, ...]] = []
+    values = zip(*(rows.column(batch.columns, names.get(c), count) for c in USUAL), strict=True)
+    said = source_of(p)
+    for number, (own, title, body, lang, source, licence) in zip(batch.numbers, values, strict=True):
         fault = rows.text_fault(body, "text", p.max_chars) or rows.text_fault(title, "title", p.max_chars)
-        fault = fault or rows.id_fault(own, "id") or rows.id_fault(lang, "lang")
+        for name, value in (("id", own), ("lang", lang), ("source", source), ("licence", licence)):
+            fault = fault or rows.id_fault(value, name)
         if fault is None and not (body or "").strip():
             fault = ("empty text", rows.as_id(own))
         if fault:
             bad.append((number, *fault))
         else:
-            kept.append((rows.as_id(own) or unnamed(number), title or "", body, rows.as_id(lang) or p.lang))
-    ids, titles, texts, langs = (list(c) for c in zip(*kept, strict=True)) if kept else ([], [], [], [])
-    columns = [content_ids(titles, texts), [source_of(p)] * len(ids), ids, titles, texts, langs, [p.licence] * len(ids)]
+            told = (p.source or rows.as_id(source) or said, rows.as_id(own) or unnamed(number), title or "", body)
+            kept.append((*told, rows.as_id(lang) or p.lang, p.licence or rows.as_id(licence)))
+    columns: list[Any] = [list(c) for c in zip(*kept, strict=True)] if kept else [[]] * (len(WRITES) - 1)
+    columns = [content_ids(columns[2], columns[3]), *columns]
     table = pa.table([pa.array(c, t) for c, t in zip(columns, WRITES.values(), strict=True)], names=list(WRITES))
     return Outcome(table, rows.bad_table(bad), seen=count + len(batch.bad))
 

@@ -7,10 +7,10 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from operators import formats, read_corpus, read_queries, rows
 from operators.columns import content_ids
@@ -30,6 +30,15 @@ class ReadEvaluation(Params):
     min_relevance: float = Field(default=1, description="of the documents")
     source: str = Field(default="", description="the benchmark's name; the folder's, where not said")
     max_chars: int = Field(default=20_000_000, ge=1)
+
+    @model_validator(mode="after")
+    def every_option_acts(self) -> Self:
+        """Refuse a grade of documents that are not taken, and a side twice."""
+        if len(set(self.take)) < len(self.take):
+            raise ValueError("take names each side once")
+        if "documents" not in self.take and self.moved("min_relevance"):
+            raise ValueError("min_relevance does nothing where take lacks documents; leave it out")
+        return self
 
     def qrels(self) -> ReadQrels:
         """How its judgements are read; of every grade, for a query whose documents are all irrelevant is evaluated, too."""

@@ -23,7 +23,7 @@ class ReadPairs(Params):
     """Where the pairs are and what their columns are called."""
 
     path: str
-    format: Literal["auto", "parquet", "jsonl", "csv", "tsv", "datasets"] = "auto"
+    format: Literal["auto", "parquet", "jsonl", "csv", "tsv", "python", "datasets"] = "auto"
     columns: dict[Literal["query", "positive", "title", "instruction", "id"], str] = {}
     source: str = ""
     licence: str = ""

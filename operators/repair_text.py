@@ -70,11 +70,13 @@ def _measure(table: pa.Table, p: RepairText) -> Mapping[str, int]:
     return {f"repaired {one['values']}": one["counts"] for one in sorted(found, key=lambda one: KINDS.index(one["values"]))}
 
 
-@operator("map", version="1", reads=_reads, writes=_writes, rows="fewer", measure=_measure)
+@operator("map", version="2", reads=_reads, writes=_writes, rows="fewer", measure=_measure)
 def repair_text(table: pa.Table, p: RepairText) -> Outcome:
     """The rows with their texts repaired, and in ``repairs`` which changed one; a text of which nothing stays is a reject.
 
-    The manifest counts the rows of each repair. The ids of changed rows are made anew, so what refers to them comes later.
+    The manifest counts the rows of each repair. The ids of changed rows are made anew (``source_id`` stays), so what refers to
+    them comes later: repair documents before they are split, for ``start`` and ``end`` of a passage count in its document as it
+    was, and drop duplicates behind it, for two texts may have become one. The text is the last of ``columns``; empty ones stay.
     """
     done: list[list[str]] = [[] for _ in range(len(table))]
     changed = np.zeros(len(table), bool)
@@ -94,8 +96,9 @@ def repair_text(table: pa.Table, p: RepairText) -> Outcome:
             wide = columns.put(wide, name, pc.replace_with_mask(values, pa.array(mask), pa.array(fixed, text)))
     wide = columns.put(wide, "repairs", pa.array([[kind for kind in KINDS if kind in kinds] for kinds in done], texts))
     wide = columns.renewed(wide, p.identify, changed)
-    blank = pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(wide[p.columns[-1]])), 0).to_numpy()
-    return reject(wide, blank & changed, "nothing left of the text", table[p.columns[-1]].to_pylist() if blank.any() else None)
+    was, now = (pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(t[p.columns[-1]])), 0).to_numpy() for t in (table, wide))
+    gone = now & ~was
+    return reject(wide, gone, "nothing left of the text", table[p.columns[-1]].to_pylist() if gone.any() else None)
 
 
 def _suspects(column: pa.ChunkedArray, kinds: tuple[Kind, ...]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

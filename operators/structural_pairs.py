@@ -5,7 +5,6 @@ rest of its passage: the inverse cloze task (arXiv:1906.00300, arXiv:2002.03932)
 """
 
 import re
-from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple, Self
 
@@ -15,6 +14,7 @@ from pydantic import Field, model_validator
 
 from operators import columns
 from operators.contract import Example, Outcome, Params, ids, operator, outcome_of, row_id, text
+from operators.headings import in_fence
 from operators.sentences import Span, count_words, sentences, trim, words
 
 Kind = Literal["title_body", "heading_section", "inverse_cloze", "body_first"]
@@ -28,7 +28,6 @@ _HEADING = re.compile(
     r"(?<![.!?:;,。！？])(?=\n[ \t]*\n))",
     re.MULTILINE,
 )
-_FENCE = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
 
 
 class StructuralPairs(Params):
@@ -175,9 +174,8 @@ def _title_body(document: Document, p: StructuralPairs) -> Made:
 
 def _heading_section(document: Document, p: StructuralPairs) -> Made:
     body = document.body
-    fenced = [match.span() for match in _FENCE.finditer(body)]
-    opens, closes = [a for a, _ in fenced], [0, *(b for _, b in fenced)]
-    found = [m for m in _HEADING.finditer(body) if m.start() >= closes[bisect_right(opens, m.start())]]
+    hidden = in_fence(body)
+    found = [m for m in _HEADING.finditer(body) if not hidden(m.start())]
     if not found:
         yield "no heading"
         return

@@ -65,12 +65,12 @@ def test_the_schema_refuses_an_unknown_param():
         jsonschema.validate(bad, schema())
 
 
-@pytest.mark.parametrize("extra", ["vllm", "eval"])
+@pytest.mark.parametrize("extra", ["vllm", "eval", "pdf", "html"])
 def test_an_extra_resolves_with_all_that_the_package_needs(extra):
     done = subprocess.run(
         [sys.executable, "-m", "uv", "pip", "compile", "-q", "--extra", extra, "--python-version", "3.11", "pyproject.toml"],
         cwd=ROOT, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    named = {"vllm": "vllm==", "eval": "ir-measures=="}[extra]
+    named = {"vllm": "vllm==", "eval": "ir-measures==", "pdf": "pypdfium2==", "html": "trafilatura=="}[extra]
     assert f"\n{named}" in f"\n{done.stdout}"

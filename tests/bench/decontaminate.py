@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from cluster.store import Store
 from cluster.task import parts_of
 from tests.bench.harness import data, pithead, save
+from tests.decontamination import scoring
 
 PLANTED, CLEAN, FIELD = 30, 3000, 300
 STORE = f"{tempfile.gettempdir()}/pithead-decontaminate"
@@ -35,29 +36,6 @@ steps:
   asked:  {op: read_queries, with: {path: ask.jsonl}}
   said:   {op: ask_llm, from: asked, using: {llm: smollm2}, with: {prompt: paraphrase/query.md, writes: rewrite, max_tokens: 48, max_chars: 300}, max_rejected: 1}
   close:  {op: compare_rewrites, from: said, using: {encoder: minilm}, with: {original: query, rewrite: rewrite, role: query}}
-"""
-FLOW = """
-flow: decontaminate
-steps:
-  asked:    {op: read_queries, with: {path: evaluation.jsonl, source: queries}}
-  told:     {op: read_corpus, with: {path: documents.jsonl, source: documents}}
-  whole:    {op: split_passages, from: told, with: {max_words: null, min_words: 1}}
-  queries:  {op: fill_texts, from: asked, with: {texts: {passage: "{query}", title: ""}, identify: {passage_id: [title, passage]}}}
-  tests:    {op: drop_duplicates, from: [queries, whole], keep: [passage_id, title, passage, source, source_id], with: {key: passage_id}, max_rejected: 1}
-  index:    {op: index_evaluation, from: [queries, whole]}
-  texts:    {op: index_texts, from: queries}
-  terms:    {op: fit_bm25, from: queries}
-  vectors:  {op: embed, from: queries, using: {encoder: minilm}, with: {column: passage}}
-  pairs:    {op: read_pairs, with: {path: pairs.jsonl}}
-  matched:  {op: match_evaluation, from: pairs, using: {evaluation: index}, with: {columns: [query, passage]}}
-  lexical:  {op: retrieve_bm25, from: matched, against: queries, using: {statistics: terms}, with: {top_k: 10}}
-  embedded: {op: embed, from: lexical, using: {encoder: minilm}, with: {column: query}}
-  dense:    {op: retrieve_dense, from: embedded, against: vectors, with: {top_k: 10}}
-  scored:
-    op: score_overlap
-    from: dense
-    using: {texts: texts, statistics: terms}
-    with: {candidates: [bm25_ids, candidate_ids], measures: [rouge_l, bm25]}
 """
 
 
@@ -94,7 +72,7 @@ def scored(name: str, home: Path) -> dict[str, list[dict]]:
     """Kind of planted row → its rows' best score by tier."""
     home.mkdir()
     planted = plant(name, home)
-    (home / "flow.yaml").write_text(FLOW)
+    (home / "flow.yaml").write_text(scoring("decontaminate", "minilm"))
     answer, seconds, _ = pithead("run", str(home / "flow.yaml"), "--store", STORE)
     print(name, seconds, "s")
     table = rows_of(answer, "scored")

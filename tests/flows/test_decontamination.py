@@ -10,30 +10,19 @@ from cluster.task import manifest_of
 from flows.flow import load
 from flows.plan import plan
 from operators.contract import InputError
+from tests.decontamination import searching
 from tests.flows.test_run import go, table
 
-FLOW = """
+SOURCES = """
 flow: clean
 steps:
   nq:       {op: read_evaluation, with: {path: nq, take: [queries]}, max_rejected: 0.5}
   notes:    {op: read_corpus, with: {path: notes/*.txt, source: notes}}
   whole:    {op: split_passages, from: notes, with: {max_words: null, min_words: 1}}
   tests:    {op: drop_duplicates, from: [nq, whole], keep: [passage_id, title, passage, source, source_id], with: {key: passage_id}}
-  index:    {op: index_evaluation, from: [nq, whole], with: {words: 6, least_words: 6}}
-  texts:    {op: index_texts, from: tests}
-  terms:    {op: fit_bm25, from: tests}
-  vectors:  {op: embed, from: tests, using: {encoder: static}, with: {column: passage}}
-
-  pairs:    {op: read_pairs, with: {path: pairs.jsonl, licence: CC0-1.0}}
-  matched:  {op: match_evaluation, from: pairs, using: {evaluation: index}, with: {columns: [query, passage]}}
-  lexical:  {op: retrieve_bm25, from: matched, against: tests, using: {statistics: terms}, with: {top_k: 5}}
-  embedded: {op: embed, from: lexical, using: {encoder: static}, with: {column: query}}
-  dense:    {op: retrieve_dense, from: embedded, against: vectors, with: {top_k: 5}}
-  scored:
-    op: score_overlap
-    from: dense
-    using: {texts: texts, statistics: terms}
-    with: {candidates: [bm25_ids, candidate_ids], measures: [rouge_l, bm25]}
+"""
+SEARCH = searching("nq", "whole", "tests", "static", 5, "{words: 6, least_words: 6}")
+DROP = """
   found:    {op: measure_contamination, from: scored, using: {evaluation: index}, with: &tiers {rouge: 0.6, bm25: 0.8, dense: 0.95}}
   clean:    {op: drop_contaminated, from: scored, using: {evaluation: index}, with: *tiers, max_rejected: 1}
   corpus:   {op: index_texts, from: pairs}
@@ -43,6 +32,7 @@ steps:
   batched:  {op: assign_batches, from: clustered, using: {batches: batches}, max_rejected: 0.5}
   set:      {op: write_training_set, from: batched, using: {texts: corpus}, with: {negatives: false, scores: false}}
 """
+FLOW = SOURCES + SEARCH + DROP
 NQ = {"n1": "which tree grows tall beside the old river", "n2": "who wrote the letter"}
 NOTE = "The keeper of the lighthouse counts every ship that passes before the storm comes in from the sea."
 PAIRS = {

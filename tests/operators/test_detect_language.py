@@ -76,7 +76,7 @@ def test_shares_are_shares_whatever_the_text(said: list[str]) -> None:
 def test_an_unknown_code_is_refused_before_anything_runs() -> None:
     assert detect_language.check is not None
     assert "'german' is no language" in detect_language.check(DetectLanguage(expected="german"), {})[0]
-    assert "is not in among" in detect_language.check(DetectLanguage(expected="de", among=("en",)), {})[0]
+    assert "is not in among" in detect_language.check(DetectLanguage(expected="de", among=("en", "fr")), {})[0]
     assert detect_language.check(DetectLanguage(expected="de"), {}) == []
 
 
@@ -84,3 +84,13 @@ def test_a_language_that_only_the_other_identifier_knows_is_named() -> None:
     assert "sw" in languages("langid")
     assert "set identifier: langid" in detect_language.check(DetectLanguage(expected="sw"), {})[0]
     assert detect_language.check(DetectLanguage(expected="sw", identifier="langid"), {}) == []
+
+
+@pytest.mark.parametrize("among", [("de",), ("de", "de", "en")])
+def test_languages_among_which_nothing_is_left_to_detect_are_refused(among: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match="each language once, and at least two"):
+        DetectLanguage(among=among)
+
+
+def test_a_long_row_of_dots_takes_no_long_time() -> None:
+    assert told(["Das ist das Ende" + "." * 300_000 + "x"], segment_chars=80)[0]["detected_lang"] == "de"

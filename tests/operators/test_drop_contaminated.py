@@ -85,3 +85,10 @@ def test_options_that_do_nothing_are_refused():
     with pytest.raises(ValidationError, match="do nothing where dense is null"):
         DropContaminated(dense_ids="near")
     assert DropContaminated(exact=False, ngram=None, dense=0.0).tiers == {"embedding": ("candidate_ids", "dense_scores", 0.0)}
+    with pytest.raises(ValidationError, match="less than or equal to 1"):
+        DropContaminated(dense=95)
+
+
+def test_a_worker_that_is_told_every_field_takes_them():
+    for p in (DropContaminated(), DropContaminated(dense=0.9, dense_ids="near"),):
+        assert DropContaminated.model_validate_json(p.model_dump_json()) == p

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.flow import content_params, load
+from operators import drop_listed as drop_listed_module
 from operators.contract import InputError, apply, text
 from operators.drop_listed import DropListed, _word_finder, drop_listed
 from operators.list_file import Listed, entries
@@ -98,3 +99,22 @@ def test_a_list_that_cannot_be_read_is_refused(tmp_path, raw, name, told):
     (tmp_path / "ok").write_text("x")
     with pytest.raises(ValueError, match="at_least does nothing"):
         DropListed(lists={"a": str(tmp_path / "ok")}, match="urls", at_least=2)
+
+
+def test_a_word_is_no_part_of_one_that_goes_on_with_a_vowel_sign(listed):
+    assert sorted(dropped(["कमी है", "कम है", "कम।"], lists={"bad": listed("कम")})) == [1, 2]
+
+
+def test_an_invisible_sign_hides_no_word_and_an_entry_of_such_alone_names_none(listed):
+    said = ["sp\u200bam", "s\u00adpam!", "calm"]
+    assert sorted(dropped(said, lists={"bad": listed("spam", "\u200b")})) == [0, 1]
+
+
+@given(st.lists(st.text("ab c", min_size=1, max_size=4).filter(str.strip), min_size=1, max_size=4), st.text("abc ", max_size=40), st.integers(1, 9))
+def test_where_a_long_text_is_cut_changes_nothing_that_is_found(words, said, size):
+    whole, before = set(_word_finder(tuple(words))(said)), drop_listed_module._LONG
+    drop_listed_module._LONG = size
+    try:
+        assert set(_word_finder(tuple(words))(said)) == whole
+    finally:
+        drop_listed_module._LONG = before

@@ -67,6 +67,7 @@ PLANTED = {
     "c4.lorem_ipsum": joined(prose(10)) + "\nLorem  ipsum dolor sit amet and so on.",
     "c4.curly_brackets": joined(prose(11)) + "\nThen it says x = {1} at the end.",
     "fineweb.terminal_lines": joined(prose(12, 60, end="") + prose(121, 4)),
+    "fineweb.line_breaks": "\n".join(f"Said {a} to every {b}, quietly." for a, b in zip(WORDS[::2], WORDS[1::2])) + "\n" * 24,
     "fineweb.short_lines": joined(prose(13, 4) + [f"Number {w} {i}." for i, w in enumerate(random.Random(13).sample(WORDS, 12))]),
 }
 LINES = prose(20, 8)
@@ -90,6 +91,7 @@ PUBLISHED = {
     "repetition.duplicate_8grams": "> 0.12", "repetition.duplicate_9grams": "> 0.11", "repetition.duplicate_10grams": "> 0.1",
     "c4.sentences": "< 3", "c4.lorem_ipsum": "> 0", "c4.curly_brackets": "> 0", "fineweb.terminal_lines": "<= 0.12",
     "fineweb.duplicate_lines": ">= 0.1", "fineweb.short_lines": ">= 0.67",
+    "fineweb.line_breaks": "> 0.3",  # of datatrove's code alone
 }  # fmt: skip
 
 
@@ -173,6 +175,15 @@ def test_what_has_no_meaning_in_a_script_rejects_none():
         ({"at_most": {"digits": 0.1}}, "there is no statistic 'digits'"),
         ({"families": ("c4",), "without": ("gopher.min_words",)}, "does nothing where families lacks gopher"),
         ({"without": ("c4.sentences",), "limits": {"c4.sentences": 5}}, "is left out; a limit of it does nothing"),
+        ({"limits": {"gopher.letter_words": 80}}, "gopher.letter_words: letter_words lies in 0..1, with the limit 80 no text passes"),
+        ({"limits": {"repetition.top_2gram": 20}}, "repetition.top_2gram: .* no text breaks it"),
+        ({"limits": {"gopher.min_words": 0}}, "gopher.min_words: .* no text breaks it"),
+        ({"limits": {"fineweb.terminal_lines": 1}}, "fineweb.terminal_lines: .* no text passes"),
+        ({"limits": {"fineweb.short_lines": 1.5}}, "fineweb.short_lines: .* no text breaks it"),
+        ({"limits": {"fineweb.short_lines": 0}}, "fineweb.short_lines: .* no text passes"),
+        ({"at_most": {"digit_ratio": 1}}, "max digit_ratio: .* no text breaks it"),
+        ({"at_most": {"words": -1}}, "max words: .* no text passes"),
+        ({"at_least": {"words": 9}, "at_most": {"words": 8}}, "at_least.words is above at_most.words"),
         ({"families": ()}, "no rule is left"),
         ({"families": ("gofer",)}, "gofer"),
     ],
@@ -180,3 +191,8 @@ def test_what_has_no_meaning_in_a_script_rejects_none():
 def test_names_that_do_nothing_are_refused_with_a_hint(given_, told):
     with pytest.raises(ValueError, match=told.replace("(", r"\(")):
         FilterQuality(**given_)
+
+
+def test_a_reject_tells_a_large_value_in_full():
+    told = filtered([joined(prose(2, 8_400))], families=("gopher",)).rejects.to_pylist()
+    assert [(r["reason"], r["value"]) for r in told] == [("gopher.max_words", "100800")]

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from operators import index_evaluation as module
 from operators.contract import InputError, row_id, text
 from operators.index_evaluation import Evaluation, IndexEvaluation, index_evaluation, indexed, table_of
 from operators.ngrams import folded
@@ -38,6 +39,12 @@ def test_it_finds_what_sets_of_words_find(rows, asked, words, least):
                 wanted[t, i] = (share, whole)
     assert got == wanted
     assert np.all(np.diff(found.texts) >= 0)
+    before, module._PAIRS = module._PAIRS, 2
+    try:
+        again = made.find(pa.array([one.upper().replace(" ", ", ") for one in asked], text))
+    finally:
+        module._PAIRS = before
+    assert all(np.array_equal(a, b) for a, b in zip(found, again, strict=True))
 
 
 @settings(max_examples=50, deadline=None)

@@ -12,7 +12,7 @@ import pytest
 
 from flows.lookup import shipped_operators
 from operators.columns import buckets
-from operators.contract import ROW, Outcome, apply, check_columns, numbered
+from operators.contract import ROW, Outcome, Params, apply, check_columns, numbered
 
 ALL = shipped_operators()
 
@@ -59,6 +59,13 @@ def test_its_params_are_frozen_and_refuse_unknown_keys(name):
     config = op_of(name).params.model_config
     assert config["frozen"]
     assert config["extra"] == "forbid"
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_worker_is_told_the_same_params(name, examples):
+    e, of = examples(name), op_of(name).params
+    params = e if isinstance(e, Params) else e.params
+    assert of.model_validate_json(params.model_dump_json()) == params
 
 
 @pytest.mark.parametrize("name", named("map") + named("group"))

@@ -6,8 +6,10 @@ from pydantic import ValidationError
 
 from operators.content import indexed as texts_of
 from operators.contract import ARTIFACTS, InputError, apply, ids, text
+from operators.drop_contaminated import DropContaminated, drop_contaminated
 from operators.index_evaluation import IndexEvaluation, indexed
 from operators.match_evaluation import MatchEvaluation, example, match_evaluation
+from operators.measure_contamination import MeasureContamination, measure_contamination
 
 P = IndexEvaluation(words=3, least_words=2)
 EVALUATION = indexed([("nq", "1", "", "a b c d e"), ("nq", "2", "", "c d e f"), ("fever", "1", "", "x y")], P)
@@ -51,3 +53,15 @@ def test_options_that_do_nothing_are_refused():
     e = example()
     with pytest.raises(InputError, match="add using"):
         match_evaluation(e.table, e.params, evaluation=e.used["evaluation"])
+
+
+def test_an_evaluation_that_is_the_corpus_takes_every_row_and_counts_each_text_once():
+    said = ["Iron rusts in rain, that is because water and oxygen react with it all day long.", "one", "山は高い。", "É" * 40, "?!", "dup", "Dup!"]
+    evaluation = indexed([("nq", str(i), "", one) for i, one in enumerate(said)])
+    table = apply(match_evaluation, pa.table({"query": pa.array(said, text)}), MatchEvaluation(), evaluation=evaluation).table
+    outcome = apply(drop_contaminated, table, DropContaminated(), evaluation=evaluation)
+    assert outcome.table["query"].to_pylist() == ["?!"]  # it has no word
+    assert [r["reason"] for r in outcome.rejects.to_pylist()] == ["in nq: exact"] * 6
+    fold = measure_contamination(MeasureContamination(), evaluation=evaluation)
+    fold.add(table, 0)
+    assert fold.finish().counts == {"nq": {"rows": 7, "found": 6, "exact": 6, "n-gram": 1}}

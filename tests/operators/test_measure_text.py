@@ -2,6 +2,7 @@
 
 import math
 import re
+import string
 import unicodedata
 from collections import Counter
 
@@ -11,9 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from operators import lines
 from operators import measure_text as module
 from operators.contract import apply, text
-from operators.measure_text import DUPLICATE, ENGLISH, POLICY, STATISTICS, TOP, MeasureText, measure_text
+from operators.lines import POLICY
+from operators.measure_text import DUPLICATE, ENGLISH, STATISTICS, TOP, MeasureText, measure_text
 from operators.sentences import UNSPACED_RANGES
 
 JAPANESE = "川は海に流れる。山は高い。\n空は青い。明日は雨が降るでしょう。"
@@ -62,30 +65,33 @@ def oracle(said):
         by_line.append([w for w in cut if not unspaced or any(kind(c)[0] in "LMN" for c in w)])
     words = [w for line in by_line for w in line]
     weigh = [0.5 if len(w) == 1 and dense(w) else 1 for w in words]
-    plain = [w for w, one in zip(words, weigh, strict=True) if one == 1]
+    plain = [w for w, one in zip(words, weigh, strict=True) if one == 1 and any(kind(c)[0] not in "PS" for c in w)]
     count, visible = sum(weigh), sum(not c.isspace() for c in said)
-    ends = [bool(re.search(r"[.!?…。！？｡؟۔।॥።။၊][\"'”’»」』）)\]]*$|[\"”]$", line)) for line in lines]
+    end = r"[.!?…。！？．｡؟۔।॥።။၊‼։។][\"'”’»」』）)\]]*$|[\"”]$"
+    ends = [bool(re.search(end, line)) for line in lines]
+    bare = [re.sub(r"\[\d*\]|\[edit\]|\[citation needed\]", "", line).strip() for line in lines]
     ellipsis = [line.endswith(("...", "…")) for line in lines]
     c4 = [
-        e and not o and sum(0.5 if len(w) == 1 and dense(w) else 1 for w in ws) >= 5
+        bool(re.search(end, b)) and not b.endswith(("...", "…")) and max(map(len, ws), default=0) <= 1000 and sum(0.5 if len(w) == 1 and dense(w) else 1 for w in ws) >= 5
         and not any(x in line.lower() for x in ("javascript", *POLICY))
-        for e, o, ws, line in zip(ends, ellipsis, by_line, lines, strict=True)
+        for b, ws, line in zip(bare, by_line, lines, strict=True)
     ]  # fmt: skip
-    sentence = r"[.!?…؟۔।॥።။]+[\"'”’»」』）)\]]*(?:\s|$)|[。！？｡]+|[\"”]$"
+    spoken = [any(kind(c)[0] not in "PS" for c in w) for w in words]
+    sentence = r"[.!?…؟۔।॥።။၊‼։។]+[\"'”’»」』）)\]]*(?:\s|$)|[。！？．｡]+|[\"”]$"
     nan = float("nan")
     found = {
-        "characters": len(said), "words": count,
+        "characters": len(said), "words": sum(o for o, s in zip(weigh, spoken, strict=True) if s), "line_breaks": share(said.count("\n"), count),
         "mean_word_length": nan if unspaced else share(sum(map(len, plain)), len(plain)),
         "symbol_ratio": share(max(said.count("#"), said.count("...") + said.count("…")), count),
         "bullet_lines": share(sum(bool(re.match(r"[•‣⁃◦▪▫■□●○∙·]|[-*–] ", x)) for x in lines), len(lines)),
         "ellipsis_lines": share(sum(ellipsis), len(lines)),
         "letter_words": share(sum(o for w, o in zip(words, weigh, strict=True) if any(kind(c)[0] in "LM" for c in w)), count),
-        "stop_words": nan if unspaced else sum(w.lower() in ENGLISH for w in words),
+        "stop_words": nan if unspaced else len({w.lower().strip(string.punctuation + "“”’…") for w in words} & {*ENGLISH}),
         "digit_ratio": share(sum(kind(c) == "Nd" for c in said), visible), "unreadable_ratio": share(said.count("\ufffd"), visible),
         "terminal_lines": nan if unended else share(sum(ends), len(lines)),
         "short_lines": share(sum(len(x) + sum(map(dense, x)) < 30 for x in lines), len(lines)),
         "c4_lines": nan if unended else share(sum(c4), len(lines)),
-        "c4_sentences": nan if unended else sum(max(1, len(re.findall(sentence, x))) for x, k in zip(lines, c4, strict=True) if k),
+        "c4_sentences": nan if unended else sum(max(1, len(re.findall(sentence, x))) for x, k in zip(bare, c4, strict=True) if k),
         "lorem_ipsum": float(bool(re.search(r"lorem\s+ipsum", said, re.IGNORECASE))), "curly_brackets": said.count("{") + said.count("}"),
     }  # fmt: skip
     found["duplicate_lines"], found["duplicate_line_characters"] = repeated(lines)
@@ -113,7 +119,7 @@ def check(said):
 
 PIECES = st.sampled_from(
     ["the", "of", "and", "iron", "rust", "a", "b", "#", "...", "…", "x.", "end!", '"', "12", "- ", "• ", "\n", "\n\n", " ", "\u3000",
-     "JavaScript", "{", "}", "Lorem ipsum", "use cookies", "\ufffd", "山", "川", "は", "。", "แ", "ม่", "Straße", "é", "don't", "\u00a0"],
+     "JavaScript", "{", "}", "[1]", "rusts.[12]", "[edit]", "The,", "(of)", "|", "+", "end։", "‼", "x" * 1001, "Lorem ipsum", "use cookies", "\ufffd", "山", "川", "は", "。", "แ", "ม่", "Straße", "é", "don't", "\u00a0"],
 )  # fmt: skip
 
 
@@ -142,7 +148,7 @@ def test_real_texts_of_many_scripts(tmp_path):
 def test_no_cut_of_the_table_changes_a_row(monkeypatch):
     said = [JAPANESE, THAI, "buy now " * 9, "", "a b a b\n" * 7, "Iron rusts."] * 3
     whole = measured(said)
-    monkeypatch.setattr(module, "_BYTES", 40)
+    monkeypatch.setattr(lines, "_BYTES", 40)
     assert repr(measured(said)) == repr(whole)
     assert [repr({**r, "_row": 0}) for r in whole] == [repr({**measured([s])[0], "_row": 0}) for s in said]
 
@@ -170,3 +176,33 @@ def test_a_document_of_one_word_and_one_of_many(monkeypatch):
     assert (many["words"], many["characters"]) == (20_001, 40_005)
     assert [many[f"duplicate_{n}grams"] for n in DUPLICATE] == [near[f"duplicate_{n}grams"] for n in DUPLICATE]
     assert np.isclose(many["terminal_lines"], 0.5)
+
+
+def test_gophers_stop_words_are_different_ones_without_their_punctuation():
+    found = measured(["the the The", "The, (of) and.", "bethe of"])
+    assert [row["stop_words"] for row in found] == [1, 3, 1]
+
+
+def test_punctuation_alone_is_no_word_but_counts_among_what_ratios_divide_by():
+    row = measured(["| iron | + | rusts ... |"])[0]
+    assert (row["words"], row["mean_word_length"], row["letter_words"], row["symbol_ratio"]) == (2, 4.5, 0.25, 0.125)
+
+
+def test_c4_takes_citations_out_and_no_line_with_a_word_of_a_thousand_characters():
+    said = "Iron will rust in rain.[12]\nIron will rust in rain. [citation needed]\nIron will rust in " + "x" * 1001 + "."
+    row = measured([said])[0]
+    assert (row["c4_lines"], row["c4_sentences"]) == (pytest.approx(2 / 3), 2)
+
+
+def test_sentences_of_other_scripts_end_too():
+    assert [row["terminal_lines"] for row in measured(["Ողջույն։", "Ｅｎｄ．", "ខ្ញុំទៅផ្ទះ។", "what‽"])] == [1, 1, 1, 1]
+
+
+def test_a_worker_that_is_told_every_field_takes_them():
+    for p in (MeasureText(lang="lang"),):
+        assert MeasureText.model_validate_json(p.model_dump_json()) == p
+
+
+def test_stop_words_are_found_however_the_list_writes_them():
+    row = measured(["Der Hund und l'arbre"], language="de", stop_words={"de": ("DER", "Und", "der", "hund.")})[0]
+    assert row["stop_words"] == 3

@@ -58,3 +58,15 @@ def test_what_is_missing_is_one_sentence(folder):
     assert "no column for the text" in check(ReadEvaluation(path=str(folder)), {})[0]
     with pytest.raises(InputError, match="no such file"):
         read_evaluation.items(ReadEvaluation(path=str(folder / "none")))
+
+
+def test_options_that_do_nothing_are_refused():
+    with pytest.raises(ValueError, match="min_relevance does nothing"):
+        ReadEvaluation(path="nq", take=("queries",), min_relevance=2)
+    with pytest.raises(ValueError, match="take names each side once"):
+        ReadEvaluation(path="nq", take=("queries", "queries"))
+
+
+def test_a_worker_that_is_told_every_field_takes_them():
+    for p in (ReadEvaluation(path="nq", take=("queries",)),):
+        assert ReadEvaluation.model_validate_json(p.model_dump_json()) == p

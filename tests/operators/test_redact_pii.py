@@ -12,20 +12,22 @@ from operators.contract import apply, text
 from operators.redact_pii import KINDS, RedactPii, luhn, redact_pii, redacted
 
 PLANTED = {
-    "email": ["ann.lee@uni-bremen.de", "o'brien+x@cs.acme.co.uk", "A_B%c@mail.photography"],
-    "iban": ["DE89 3704 0044 0532 0130 00", "GB82WEST12345698765432", "FR1420041010050500013M02606", "NO93 8601 1117 947"],
-    "credit_card": ["4111 1111 1111 1111", "5555-5555-5555-4444", "378282246310005", "3782 822463 10005", "6011111111111117"],
+    "email": ["ann.lee@uni-bremen.de", "o'brien+x@cs.acme.co.uk", "A_B%c@mail.photography", "josé@acme.de", "user@münchen.de", "иван@почта.рф", "ann＠acme.de"],
+    "iban": ["DE89 3704 0044 0532 0130 00", "GB82WEST12345698765432", "FR1420041010050500013M02606", "NO93 8601 1117 947", "DE89\u00a03704\u00a00044\u00a00532\u00a00130\u00a000"],
+    "credit_card": ["4111 1111 1111 1111", "5555-5555-5555-4444", "378282246310005", "3782 822463 10005", "6011111111111117", "4111\u00a01111\u00a01111\u00a01111", "4111\u20111111\u20111111\u20111111", "４１１１ １１１１ １１１１ １１１１"],
     "us_ssn": ["078-05-1120", "219 09 9999"],
     "ipv4": ["93.184.216.34", "8.8.8.200"],
     "ipv6": ["2606:2800:220:1:248:1893:25c8:1946", "2a00:1450:4001::200e"],
-    "phone": ["+44 20 7946 0958", "+1 650-253-0000", "+4930901820"],
+    "phone": ["+44 20 7946 0958", "+1 650-253-0000", "+4930901820", "+44\u00a020\u00a07946\u00a00958", "+1\u2011650\u2011253\u20110000", "+٤٩٣٠٩٠١٨٢٠"],
 }
 ALIKE = [
     "getty@tty1.service", "user@localhost", "@pytest.mark", "joe@example.com", "a@b", "x@2x.png", "foo..bar@acme.de", "git@host:path",
     "DE89 3704 0044 0532 0130 01", "XX82WEST12345698765432", "4111 1111 1111 1112", "1234 5678 9012 3456", "14111111111111111",
     "000-12-3456", "666-12-3456", "900-12-3456", "123-00-4567", "123-45-0000", "192.168.1.100", "127.0.0.1", "10.20.30.140", "224.0.0.99",
     "255.255.255.0", "version 7.64.100.2", "2.6.8.1", "1.2.3.4.5", "300.1.1.1", "fe80::1:2:3", "2001:db8::1:2", "dead::beef", "std::ab",
-    "2018::11:24:23", "12:34:56", "+1 234", "650-253-0000", "2147483647", "2024-10-26 01", "3.14159265358979", "ISBN 978-3-16-148410-0",
+    "2018::11:24:23", "12:34:56", "+1 234", "650-253-0000", "2147483647", "2024-10-26 01", "3.14159265358979", "ISBN 978-3-16-148410-0", "git@github.com:a/b.git", "12 123 45 6789", "123 45 6789 10", "Build 22.4.188.16", "firmware 4.15.200.33",
+    "d41d8cd98f00b204e9800998ecf8427e", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", "4532015112830366-aa",
+    "Chrome/120.0.6099.109", "123e4567-e89b-12d3-a456-426614174000", "00:1a:2b:3c:4d:5e", "DE89370400440532013000X",
 ]  # fmt: skip
 WRAPS = ["{}", "({})", "see {}, and", "<{}>", "'{}'.", "it is {}; so", "{}\n"]
 
@@ -70,6 +72,11 @@ def test_of_ten_numbers_one_is_a_card_and_every_slip_of_a_digit_is_seen():
         at = draw.randrange(16)
         wrong = good[:at] + draw.choice([d for d in "0123456789" if d != good[at]]) + good[at + 1 :]
         assert not luhn(wrong)
+
+
+def test_an_address_between_letters_that_set_no_blanks_is_found_alone():
+    assert redacted("連絡先はann@acme.jpまで", RedactPii())[0] == "連絡先は<email>まで"
+    assert redacted("อีเมลann@acme.co.thครับ", RedactPii())[0] == "อีเมล<email>ครับ"
 
 
 def test_a_region_reads_its_own_telephones_and_no_plain_numbers():
@@ -119,3 +126,8 @@ def test_long_runs_that_almost_match_take_no_long_time():
 def test_options_that_do_nothing_are_refused(given_, told):
     with pytest.raises(ValueError, match=told):
         RedactPii(**given_)
+
+
+def test_a_worker_that_is_told_every_field_takes_them():
+    for p in (RedactPii(action="reject"),):
+        assert RedactPii.model_validate_json(p.model_dump_json()) == p

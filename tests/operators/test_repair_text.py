@@ -119,3 +119,10 @@ def test_an_id_that_never_changes_and_repairs_named_twice_are_refused():
         RepairText(identify={"query_id": ["query"]})
     with pytest.raises(ValueError, match="name each once"):
         RepairText(repairs=("control", "control"))
+
+
+def test_a_text_that_was_empty_stays_with_its_mended_title():
+    table = pa.table({"title": pa.array(["cafÃ©", "x\x01"], text), "text": pa.array(["", "\u200b"], text)})
+    outcome = apply(repair_text, table.append_column("doc_id", content_ids(["cafÃ©", "x\x01"], ["", "\u200b"])), RepairText())
+    assert outcome.table["title"].to_pylist() == ["café"]
+    assert [(r["_row"], r["value"]) for r in outcome.rejects.to_pylist()] == [(1, "\u200b")]

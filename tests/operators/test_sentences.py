@@ -1,10 +1,12 @@
 """Sentences end at full stops that are no abbreviations, at blank lines and at list items."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.sentences import count_words, sentences, words
+from operators.sentences import _END, count_words, sentences, words
 
 
 @pytest.mark.parametrize(
@@ -47,3 +49,15 @@ def test_nothing_but_white_space_lies_outside_of_sentences_and_of_words(body: st
 def test_a_character_without_spaces_and_a_long_run_count_as_words() -> None:
     assert count_words("川は sea 한국어") == 4
     assert count_words("x" * 130) == 3
+
+
+@given(st.text(st.sampled_from("a1A .!?…।\"')）。\n-"), max_size=30))
+def test_the_first_mark_of_a_run_finds_what_every_mark_finds(body: str) -> None:
+    """A mark within a run ends no sentence that the first does not, so only the first is looked at."""
+    slow = re.compile(_END.pattern.replace("(?<![.!?…؟।۔])", "").replace("++", "+").replace("*+)", "*)"))
+    assert slow.pattern != _END.pattern
+    assert [m.span() for m in _END.finditer(body)] == [m.span() for m in slow.finditer(body)]
+
+
+def test_a_million_dots_are_one_sentence() -> None:
+    assert sentences("." * 1_000_000 + "x") == [(0, 1_000_001)]

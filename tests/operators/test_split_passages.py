@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from operators.contract import InputError, Outcome, apply, numbered, row_id, text
 from operators.sentences import count_words
-from operators.split_passages import SplitPassages, example, split_passages
+from operators.split_passages import SplitPassages, example, split, split_passages
 
 PIECES = [
     "One two three.",
@@ -54,6 +54,84 @@ def test_offsets_give_the_passage_and_nothing_is_lost(
             covered = "".join(c for i, c in enumerate(body) if any(a <= i < b for a, b in spans))
             assert squeezed(covered) == squeezed(body)
             assert overlap or all(a[1] <= b[0] for a, b in pairwise(spans))
+
+
+WAYS = st.one_of(
+    st.builds(dict, by=st.sampled_from(["recursive", "words"]), overlap=st.integers(0, 6)),
+    st.integers(1, 5).flatmap(lambda w: st.builds(dict, by=st.just("windows"), window=st.just(w), stride=st.integers(1, w))),
+    st.builds(dict, by=st.just("headings"), overlap_sentences=st.integers(0, 2)),
+)
+MARKED = st.lists(
+    st.sampled_from([*PIECES, "\n\n# One\n\n", "\n## Two ##\n", "\n\nUnder\n===\n", "<h2>Three</h2>", "\n```\n# no\n```\n"]), max_size=40
+).map(" ".join)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.one_of(MARKED, BODIES), WAYS, st.integers(2, 20), st.integers(1, 4), st.sampled_from([count_words, len]))
+def test_every_way_gives_exact_slices_within_its_sizes_that_lose_nothing(body, way, most, least, size) -> None:
+    overlap = way.get("overlap", 0)
+    least = min(least, most // 2)
+    p = SplitPassages(max_words=most + overlap, min_words=least, **way)
+    spans = [span for span, _ in split(body, p, lambda parts: [size(part) for part in parts])] if body.strip() else []
+    fresh = 0
+    for a, b in spans:
+        said = body[a:b]
+        assert said == said.strip() != ""
+        joined = size is count_words  # characters do not add up: what stands between two pieces is counted in a passage alone
+        assert not joined or size(said) <= most + overlap + 2 * (least - 1)
+        assert not joined or size(said) >= min(least, size(body))
+        assert b > fresh, "each passage has something new"
+        fresh = b
+    covered = "".join(c for i, c in enumerate(body) if any(a <= i < b for a, b in spans))
+    assert squeezed(covered) == squeezed(body)
+
+
+def test_words_overlap_by_as_many_as_asked_for() -> None:
+    p = SplitPassages(by="words", max_words=5, min_words=1, overlap=2)
+    assert run(["a b c d e f g h"], p).table["passage"].to_pylist() == ["a b c", "b c d e f", "e f g h"]
+
+
+def test_recursive_cuts_at_the_widest_gap_that_fits() -> None:
+    body = "One two. Three four.\n\nFive six seven.\nEight nine ten eleven. Twelve.\n\nA b c d e f g h."
+    p = SplitPassages(by="recursive", max_words=6, min_words=1)
+    assert run([body], p).table["passage"].to_pylist() == [
+        "One two. Three four.", "Five six seven.", "Eight nine ten eleven. Twelve.", "A b c d e f", "g h.",
+    ]  # fmt: skip
+
+
+def test_windows_of_ten_sentences_start_five_apart() -> None:
+    said = [f"Sentence {i} here." for i in range(18)]
+    p = SplitPassages(by="windows", max_words=None, min_words=1)
+    assert run([" ".join(said)], p).table["passage"].to_pylist() == [" ".join(said[a : a + 10]) for a in (0, 5, 10)]
+
+
+def test_a_window_that_is_too_long_ends_early_and_the_next_begins_there() -> None:
+    said = ["A b c d.", "E f g h.", "I j.", "K l."]
+    p = SplitPassages(by="windows", max_words=6, min_words=1, window=4, stride=3)
+    assert run([" ".join(said)], p).table["passage"].to_pylist() == ["A b c d.", "E f g h. I j.", "K l."]
+
+
+def test_sections_carry_the_path_of_their_headings() -> None:
+    body = (
+        "Before all of it.\n\n# Guide\n\n## Install\n\nRun pip to install it. Then go on.\n\n```\n# a comment\n```\n"
+        "<h2 class='x'>Use <b>it</b></h2>\nCall the tool now.\n\nOther\n=====\n\nThe last section is here."
+    )
+    out = run([body], SplitPassages(by="headings", max_words=None, min_words=4)).table
+    assert list(zip(out["heading"].to_pylist(), out["passage"].to_pylist(), strict=True)) == [
+        ("", "Before all of it."),
+        ("Guide > Install", "# Guide\n\n## Install\n\nRun pip to install it. Then go on.\n\n```\n# a comment\n```"),
+        ("Guide > Use it", "<h2 class='x'>Use <b>it</b></h2>\nCall the tool now."),
+        ("Other", "Other\n=====\n\nThe last section is here."),
+    ]  # fmt: skip
+    cut = run([body], SplitPassages(by="headings", max_words=8, min_words=4)).table
+    assert cut["heading"].to_pylist()[1:3] == ["Guide > Install"] * 2, "a long section is cut, its heading stays"
+
+
+def test_sections_that_are_short_join_the_next_and_are_told_by_what_they_share() -> None:
+    body = "# A\n\n## B\n\nOne.\n\n## C\n\nTwo three four five."
+    out = run([body], SplitPassages(by="headings", max_words=None, min_words=8)).table
+    assert out["heading"].to_pylist() == ["A"]
+    assert out["passage"].to_pylist() == [body]
 
 
 def test_passages_end_where_sentences_end() -> None:
@@ -126,7 +204,11 @@ def test_a_tokenizer_that_is_not_there_is_named() -> None:
 
 @pytest.mark.parametrize(
     "params",
-    [{"max_words": 8, "min_words": 5}, {"max_words": None, "overlap_sentences": 1}, {"tokenizer": "x"}],
+    [
+        {"max_words": 8, "min_words": 5}, {"max_words": None, "overlap_sentences": 1}, {"tokenizer": "x"}, {"overlap": 3},
+        {"window": 4}, {"by": "windows", "stride": 11}, {"by": "words", "max_words": None}, {"by": "recursive", "overlap_sentences": 1},
+        {"by": "words", "max_words": 20, "overlap": 12}, {"by": "headings", "overlap": 2},
+    ],
 )
 def test_options_that_cannot_act_are_refused(params: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
