@@ -46,6 +46,21 @@ def row_seed(seed: int, *key: str | bytes | int) -> int:
     return xxhash.xxh3_64_intdigest(repr((seed, *key)).encode()) >> 1
 
 
+def draws(column: pa.Array | pa.ChunkedArray, seed: int) -> np.ndarray[Any, Any]:
+    """A number of 64 bits for each id, by the id and the seed alone: (N,) uint64."""
+    wide = id_pairs(column)
+    return mix(wide["hi"] ^ mix(wide["lo"] ^ mix(np.array([seed], np.uint64))))
+
+
+def mix(number: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """splitmix64 (Steele, Lea and Flood, 2014) of each number: (N,) uint64."""
+    number = number.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+    number = (number ^ (number >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    number = (number ^ (number >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed: np.ndarray[Any, Any] = number ^ (number >> np.uint64(31))
+    return mixed
+
+
 def id_matrix(column: pa.Array | pa.ChunkedArray) -> np.ndarray[Any, Any]:
     """A binary(16) column as (N,) big-endian sortable numpy bytes ``V16`` viewed as ``S16``-free void."""
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column

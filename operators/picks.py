@@ -21,7 +21,7 @@ def drawn(rows: Array, candidates: pa.Array, value: Array, left: Array, count: i
     """As `best`, of ``count`` drawn ones; ``seeds`` has one number a row."""
     order = best_first(rows, candidates, value, left)
     wide = columns.id_pairs(candidates)[order]
-    draw = _mix(np.array(seeds, np.uint64)[rows[order]] ^ _mix(wide["hi"]) ^ wide["lo"])
+    draw = columns.mix(np.array(seeds, np.uint64)[rows[order]] ^ columns.mix(wide["hi"]) ^ wide["lo"])
     shuffled = np.lexsort((wide["lo"], wide["hi"], draw, rows[order]))
     mask = np.zeros(len(order), bool)
     mask[shuffled[_first(rows[order][shuffled], count)]] = True
@@ -46,12 +46,3 @@ def _first(rows: Array, count: int) -> Array:
     """Which of these sorted rows are among the first ``count`` of their kind."""
     among: Array = np.arange(len(rows)) - np.searchsorted(rows, rows) < count
     return among
-
-
-def _mix(number: Array) -> Array:
-    """splitmix64: a draw for every candidate, by what it is."""
-    number = number.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-    number = (number ^ (number >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    number = (number ^ (number >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed: Array = number ^ (number >> np.uint64(31))
-    return mixed

@@ -1,15 +1,21 @@
 """Keep a query only where its source passage comes back among the best: the consistency filter.
 
 E5 (arXiv:2212.03533) keeps the top 2 of a million, Arctic-Embed 2.0 (arXiv:2412.04506) the top 20.
+Beside a floor on the cosine (`drop_below_floor`), on vaswani with MiniLM and half of the pairs shuffled: both remove 95 % of
+the wrong ones, the top 20 of a quarter of 2,000 passages loses 15 % of the good ones, the floor 28 %. With the
+best of ten ranks and pools, known only afterwards, it loses fewer than the floor in 26 of 30 cells of BENCH=curate and removes
+no fewer; with one rank for all it is now the better and now the worse.
 """
+
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from operators import columns
-from operators.content import best_of_each, floats, in_row, indexed, parents, text_codes
-from operators.contract import Columns, Example, Outcome, Params, ids, operator, outcome_of, scores
+from operators.content import Array, best_of_each, floats, in_row, indexed, parents, text_codes
+from operators.contract import Columns, Example, Outcome, Params, ids, operator, outcome_of, score, scores
 from operators.index_texts import Texts
 
 
@@ -17,15 +23,25 @@ class RoundTrip(Params):
     """How far down the source passage may stand, by place in the list or by a column of scores.
 
     By ``scores`` it passes with at least the score at rank ``top_k``, so that ties pass. Of several
-    positives the best placed one counts.
+    positives the best placed one counts. With ``own`` its own score is a column, and it need not be among what was
+    searched: E5's million passages are drawn from all. Search deeper than ``top_k``, for equal texts count once.
     """
 
     top_k: int = Field(default=20, ge=1)
     scores: str | None = Field(default=None, min_length=1)
+    own: str | None = Field(default=None, min_length=1, description="the positive's own score, by the encoder of `scores`")
+    tie: float = Field(default=0, ge=0, description="how far above the positive a score still counts as equal")
+
+    @model_validator(mode="after")
+    def _scored(self) -> Self:
+        if self.scores is None and (self.own or self.tie):
+            raise ValueError("own and tie compare scores; name the column of the candidates' in scores")
+        return self
 
 
 def _reads(p: RoundTrip) -> Columns:
-    return {"positive_ids": ids, "candidate_ids": ids, **({p.scores: scores} if p.scores else {})}
+    listed = {p.scores: scores} if p.scores else {}
+    return {"positive_ids": ids, "candidate_ids": ids, **listed, **({p.own: score} if p.own else {})}
 
 
 @operator("map", version="1", reads=_reads, writes={"round_trip_rank": pa.int32()}, rows="fewer")
@@ -41,10 +57,11 @@ def round_trip(table: pa.Table, p: RoundTrip, *, texts: Texts) -> Outcome:
     seen = seen[best_of_each(rows[seen], number[seen], value[seen])]
     rows, number, value = rows[seen], number[seen], value[seen]
     source = in_row(rows, number, parents(positive_offsets), wanted)
-    best = np.full(len(table), -np.inf)
-    np.maximum.at(best, rows[source], value[source])
-    rank = 1 + np.bincount(rows[value > best[rows]], minlength=len(table))
-    absent = np.isneginf(best)
+    best = _standing(table, p, rows[source], value[source])
+    rank = 1 + np.bincount(rows[value > best[rows] + p.tie], minlength=len(table))
+    last = np.full(len(table), np.inf)
+    np.minimum.at(last, rows, value)
+    absent = best + p.tie < last  # the list ends above it: how far down it stands is not known
     bad = absent | (rank > p.top_k)
     reasons = {
         int(i): (f"source passage not in the top {p.top_k}", "absent" if absent[i] else str(rank[i]))
@@ -52,6 +69,16 @@ def round_trip(table: pa.Table, p: RoundTrip, *, texts: Texts) -> Outcome:
     }
     kept = table.filter(pa.array(~bad))
     return outcome_of(table, columns.put(kept, "round_trip_rank", pa.array(rank[~bad], pa.int32())), reasons)
+
+
+def _standing(table: pa.Table, p: RoundTrip, rows: Array, value: Array) -> Array:
+    """The score of each row's best positive, listed or its own: (N,) float64, −∞ where there is none."""
+    best = np.full(len(table), -np.inf)
+    if p.own:
+        own = floats(table[p.own].combine_chunks())
+        best = np.where(np.isnan(own), -np.inf, own)
+    np.maximum.at(best, rows, value)
+    return best
 
 
 def example() -> Example:

@@ -3,10 +3,12 @@
 from typing import Any
 
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from operators.contract import Outcome, apply, ids, scores
+from operators.contract import Outcome, apply, ids, score, scores
 from operators.round_trip import RoundTrip, example, round_trip
 
 TEXTS = example().used["texts"]
@@ -66,3 +68,45 @@ def test_by_score_a_tie_with_the_score_at_rank_k_passes() -> None:
 def test_a_candidate_without_score_was_not_found_by_that_scorer() -> None:
     outcome = run([(["elm"], ["oak", "elm"])], [[0.9, None]], top_k=2)
     assert outcome.rejects["value"].to_pylist() == ["absent"]
+
+
+SCORE = st.sampled_from([0.1, 0.2, 0.25, 0.3, 0.5])
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.tuples(LIST, st.lists(SCORE, min_size=5, max_size=5), st.sampled_from(WORDS), SCORE), max_size=4),
+    st.integers(1, 4), st.sampled_from([0.0, 0.05, 0.2]),
+)  # fmt: skip
+def test_with_its_own_score_a_passage_is_ranked_among_what_was_searched_ties_and_duplicates_being_itself(rows, top_k, tie) -> None:
+    table = pa.table({
+        "positive_ids": pa.array([[of(p)] for _, _, p, _ in rows], ids),
+        "candidate_ids": pa.array([[of(w) for w in found] for found, *_ in rows], ids),
+        "dense_scores": pa.array([sorted(s[: len(found)], reverse=True) for found, s, *_ in rows], scores),
+        "similarity": pa.array([own for *_, own in rows], score),
+    })  # fmt: skip
+    outcome = apply(round_trip, table, RoundTrip(top_k=top_k, scores="dense_scores", own="similarity", tie=tie), texts=TEXTS)
+    got = dict(zip(outcome.table["_row"].to_pylist(), outcome.table["round_trip_rank"].to_pylist(), strict=True))
+    for number, row in enumerate(table.to_pylist()):
+        best: dict[str, float] = {}
+        for word, value in zip(rows[number][0], row["dense_scores"], strict=True):
+            best[word.casefold()] = max(best.get(word.casefold(), -1.0), value)
+        own = max(row["similarity"], best.get(rows[number][2].casefold(), -1.0))
+        rank = 1 + sum(value > own + tie for value in best.values())
+        known = bool(best) and own + tie >= min(best.values())
+        assert got.get(number) == (rank if known and rank <= top_k else None)
+
+
+def test_a_positive_below_a_list_that_is_too_short_is_not_passed() -> None:
+    table = pa.table({
+        "positive_ids": pa.array([[of("ash")]], ids), "candidate_ids": pa.array([[of("oak")]], ids),
+        "dense_scores": pa.array([[0.9]], scores), "similarity": pa.array([0.2], score),
+    })  # fmt: skip
+    outcome = apply(round_trip, table, RoundTrip(top_k=5, scores="dense_scores", own="similarity"), texts=TEXTS)
+    assert outcome.rejects["value"].to_pylist() == ["absent"]
+
+
+@pytest.mark.parametrize("idle", [{"own": "similarity"}, {"tie": 0.1}])
+def test_what_compares_scores_needs_them(idle: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="own and tie compare scores"):
+        RoundTrip(**idle)
