@@ -6,6 +6,7 @@ last candidate that was kept, for those behind it are not known. Rows for which 
 """
 
 import json
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -22,6 +23,8 @@ from operators.contract import ROW, ContractError, Outcome, Params, account, che
 RANGE = 1 << 16  # rows of a right side that are searched at once: 100 MB of 384 numbers
 MORE, ALL = "_more_", "_all"  # the rest of a list of candidates; whether no candidate stands behind it
 _HELD: dict[str, Any] = {}  # the last range, prepared: blocks of the left follow each other on it
+_BEST = OrderedDict[str, pa.Table]()  # of the last blocks of the left, what this process has found in any range
+BEST = 64 << 20  # bytes of it
 SIDE = pa.schema([("passage_id", pa.binary(16)), ("_key", pa.binary(16))])
 
 Array = np.ndarray[Any, Any]
@@ -167,17 +170,37 @@ def _joined(first: Array, second: Array) -> tuple[Array, Array]:
 
 def do_cross(job: Job) -> dict[str, Any]:
     """A block of the left, but for what is settled, against a range of the right; the top-k runs inside."""
-    left, partial, p = numbered(select(job, job.work.inputs[0])), None, deep(job)
+    left, p = numbered(select(job, job.work.inputs[0])), deep(job)
     if settled := job.work.extra.get("settled"):
         done = job.store.read_table(settled, [ROW])[ROW].to_numpy()
         left = left.filter(pa.array(~np.isin(left[ROW].to_numpy(), done)))
+    found, mine = list[pa.Table](), f"{job.work.home} {job.work.inputs[0]} {settled}"
+    best = _BEST.pop(mine, None)
     assert job.op.merge is not None
     for right in _sides(job):
-        found = job.op(left, right, p, **job.used)
-        partial = found if partial is None else job.op.merge([partial, found], p)
+        found.append(job.op(_floored(job, left, best), right, p, **job.used))
+        best = job.op.merge([found[-1], *([] if best is None else [best])], p)
     record: dict[str, Any] = {"file": job.file("partial"), "rows_in": len(left), "rejected": {}}
-    record["sha256"], record["rows"] = job.store.write_table(record["file"], [partial])
+    record["sha256"], record["rows"] = job.store.write_table(record["file"], [job.op.merge(found, p)])
+    if job.op.depth and best is not None:
+        _BEST[mine] = best
+        while sum(table.nbytes for table in _BEST.values()) > BEST:
+            _BEST.popitem(last=False)
     return record
+
+
+def _floored(job: Job, left: pa.Table, best: pa.Table | None) -> pa.Table:
+    """The left side with the least score that can still be among each row's best, where as many are known as are kept.
+
+    What a range leaves out below it is outdone by candidates of ranges that are committed: the merge is the same.
+    """
+    if best is None or not job.op.depth:
+        return left
+    offsets, values = flat(best.sort_by(ROW)[_names(job)[1]])
+    full = np.diff(offsets) >= getattr(deep(job), job.op.depth)
+    floor = np.full(len(full), -np.inf, np.float32)
+    floor[full] = values.to_numpy(zero_copy_only=False)[offsets[1:][full] - 1]
+    return put(left, "_floor", pa.array(floor))
 
 
 def _sides(job: Job) -> Iterator[Any]:
@@ -199,6 +222,7 @@ def forget(kind: str) -> None:
     """Let go of the range that is held: only crosses ask for it, and theirs come one behind the other."""
     if kind not in ("cross", "renew"):
         _HELD.clear()
+        _BEST.clear()
 
 
 def _lots(job: Job) -> Iterator[pa.Table]:

@@ -20,6 +20,7 @@ from operators.filters import barred, split, whole
 from operators.index_documents import Documents
 
 BLOCK = 1024  # queries a call
+FLOOR = "_floor"  # a column of the left: the least score that its top k may still have
 BARRED = 64  # own passages up to which more are proposed; a query with more of them is searched alone
 
 Array = np.ndarray[Any, Any]
@@ -91,11 +92,12 @@ def _nearest(left: pa.Table, side: _Side, p: RetrieveDense, documents: Documents
     own, places = barred(left, side.names, documents, p.other_documents)
     if len(queries) and len(side.names):
         check_vectors(queries, side.pool)
+        floor = left[FLOOR].to_numpy() if FLOOR in left.column_names else None
         for start in range(0, len(queries), BLOCK):
             block = slice(start, start + BLOCK)
             mine = slice(*np.searchsorted(own, [start, start + BLOCK]))
             bars = own[mine] - start, places[mine]
-            where, at, exact = _search(queries[block], side, bars)
+            where, at, exact = _search(queries[block], side, bars, None if floor is None else floor[block])
             out.append((where + start, at, exact))
     row, at, exact = (np.concatenate(x) for x in zip(*out, strict=True))
     return row, at, exact
@@ -136,11 +138,12 @@ def check_vectors(queries: Array, pool: Pool) -> None:
         )
 
 
-def _search(queries: Array, side: _Side, bars: tuple[Array, Array]) -> tuple[Any, Any, Any]:
-    """(rows, places, float32 of float64 scores) of at least the top k of each query that are not barred."""
+def _search(queries: Array, side: _Side, bars: tuple[Array, Array], floor: Array | None) -> tuple[Any, Any, Any]:
+    """(rows, places, float32 of float64 scores) of at least the top k of each query that are not barred, down to its floor."""
     out, asked = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))], np.arange(len(queries))
     for rough in (True, False) if side.pool.rough(queries) else (False,):
-        sure, row, place, score = _proposed(queries[asked], side, (np.searchsorted(asked, bars[0]), bars[1]), rough)
+        mine = np.searchsorted(asked, bars[0]), bars[1]
+        sure, row, place, score = _proposed(queries[asked], side, mine, rough, None if floor is None else floor[asked])
         out.append((asked[row], place, score))
         asked = asked[~sure]
         of = np.isin(bars[0], asked)
@@ -160,23 +163,23 @@ def _search(queries: Array, side: _Side, bars: tuple[Array, Array]) -> tuple[Any
     return found, at, scored
 
 
-def _proposed(queries: Array, side: _Side, bars: tuple[Array, Array], rough: bool) -> tuple[Any, Any, Any, Any]:
+def _proposed(
+    queries: Array, side: _Side, bars: tuple[Array, Array], rough: bool, floor: Array | None
+) -> tuple[Any, Any, Any, Any]:
     """Which queries (Q,) are sure of their top k, and (rows, places, scores) of what was proposed to these."""
     many = np.bincount(bars[0], minlength=len(queries))
-    places, ceiling = side.pool.propose(queries, side.spread + int(many[many <= BARRED].max(initial=0)), rough)
+    places, ceiling = side.pool.propose(queries, side.spread + int(many[many <= BARRED].max(initial=0)), rough, floor)
     every = np.broadcast_to(np.arange(len(queries))[:, None], places.shape)
-    exact = topk.exact(queries, side.pool.vectors, every.reshape(-1), places.reshape(-1)).reshape(places.shape)
-    taken = np.zeros(exact.shape, bool)
+    taken = places < 0
     if len(bars[0]):
         width = len(side.names)
-        taken = np.isin(np.arange(len(queries))[:, None] * width + places, bars[0] * width + bars[1])
-        exact[taken] = -np.inf
-    sure = many <= BARRED
+        taken |= np.isin(every * width + places, bars[0] * width + bars[1])
+    exact: Array = np.full(places.shape, -np.inf, np.float32)
+    exact[~taken] = topk.exact(queries, side.pool.vectors, every[~taken], places[~taken])
+    least = np.full(len(queries), -np.inf) if floor is None else floor
     if places.shape[1] > side.spread:
-        kth = np.partition(exact, exact.shape[1] - side.spread, axis=1)[:, exact.shape[1] - side.spread]
-        sure &= ceiling.astype(np.float32) < kth
-    else:
-        sure &= ~np.isfinite(ceiling)
+        least = np.maximum(least, np.partition(exact, exact.shape[1] - side.spread, axis=1)[:, exact.shape[1] - side.spread])
+    sure = (many <= BARRED) & ((ceiling.astype(np.float32) < least) | np.isneginf(ceiling))
     kept = sure[:, None] & ~taken
     return sure, every[kept], places[kept], exact[kept]
 

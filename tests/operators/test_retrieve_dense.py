@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from operators.columns import content_ids
 from operators.contract import InputError, numbered, vector
-from operators.retrieve_dense import RetrieveDense, merge_dense, retrieve_dense
+from operators.engines.search import Pool
+from operators.retrieve_dense import FLOOR, RetrieveDense, merge_dense, retrieve_dense
 
 
 def sides(queries, passages):
@@ -88,3 +89,27 @@ def test_an_id_that_stands_on_many_rows_takes_one_place_in_any_cut(rows, k, cuts
     parts = [retrieve_dense(left, right.slice(a, b - a), p) for a, b in zip(edges, edges[1:], strict=False)]
     assert merge_dense(parts, p)["candidate_ids"].to_pylist() == wanted
     assert retrieve_dense(left, right, p)["candidate_ids"].to_pylist() == wanted
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 60), st.integers(1, 12), st.booleans(), st.booleans())
+def test_a_floor_takes_nothing_out_that_reaches_it(seed, count, k, coarse, rough):
+    """What a range may leave out where another has as many candidates that are better."""
+    rng = np.random.default_rng(seed)
+    q, d = (rng.normal(size=(n, 6)).astype(np.float32) for n in (4, count))
+    if coarse:
+        q, d = np.round(q), np.round(d)
+    left = numbered(pa.table({"query_id": content_ids("abcd"), "vector": pa.array(list(q), vector)}))
+    right = pa.table({"passage_id": content_ids(map(str, range(count))), "vector": pa.array(list(d), vector)})
+    whole, p = retrieve_dense(left, right, RetrieveDense(top_k=k)), RetrieveDense(top_k=k)
+    floor = [rng.choice(row) if row and i % 2 else -np.inf for i, row in enumerate(whole["dense_scores"].to_pylist())]
+    rough_pool = Pool.rough
+    try:
+        Pool.rough = lambda self, queries: rough
+        found = retrieve_dense(left.append_column(FLOOR, pa.array(floor, pa.float32())), right, p)
+    finally:
+        Pool.rough = rough_pool
+    for i in range(4):
+        both = zip(whole["candidate_ids"][i].as_py(), whole["dense_scores"][i].as_py(), strict=True)
+        wanted = [name for name, score in both if score >= floor[i]]
+        assert found["candidate_ids"][i].as_py()[: len(wanted)] == wanted

@@ -30,9 +30,9 @@ def test_what_is_not_proposed_scores_no_more_than_the_last_proposal(seed, count,
 @settings(max_examples=80, deadline=None)
 @given(
     st.integers(0, 2**32 - 1), st.integers(1, 300), st.integers(1, 40), st.sampled_from([1e-25, 1e-8, 1.0, 1e6]),
-    st.sampled_from([0.0, 0.5, 30.0]), st.booleans(), st.booleans(),
+    st.sampled_from([0.0, 0.5, 30.0]), st.booleans(), st.booleans(), st.integers(0, 60),
 )  # fmt: skip
-def test_no_other_passage_is_above_the_ceiling_however_rough_the_kernel(seed, count, wide, size, shift, coarse, rough):
+def test_no_other_passage_is_above_the_ceiling_however_rough_the_kernel(seed, count, wide, size, shift, coarse, rough, floored):
     """Over vectors of any length, with a mean near zero or far from it, ties and zeros."""
     rng = np.random.default_rng(seed)
     q, p = (rng.normal(size=(n, 12)).astype(np.float32) for n in (4, count))
@@ -40,10 +40,17 @@ def test_no_other_passage_is_above_the_ceiling_however_rough_the_kernel(seed, co
         q, p = np.round(q), np.round(p)
     q, p = q * np.float32(size), (p + np.float32(shift)) * np.float32(size)
     exact = q.astype(np.float64) @ p.T.astype(np.float64)
-    places, ceiling = Pool(p).propose(q, wide, rough)
-    assert places.shape[1] >= min(wide, count) and all(len(set(row)) == len(row) for row in places.tolist())
-    np.put_along_axis(exact, places, -np.inf, 1)
-    assert (exact.max(axis=1) <= ceiling).all()
+    least = np.sort(exact, axis=1)[:, ::-1][:, min(wide, count) - 1]
+    floor = exact[:, floored - 1].astype(np.float32) if 0 < floored <= count else None
+    pool = Pool(p)
+    places, ceiling = pool.propose(q, wide, rough, floor)
+    for i, row in enumerate(places.tolist()):
+        known = [place for place in row if place >= 0]
+        assert len(set(known)) == len(known)
+        exact[i, known] = -np.inf
+    others = exact.max(axis=1)
+    below = False if floor is None else others.astype(np.float32) < floor
+    assert ((others <= np.maximum(ceiling, least)) | below).all()
 
 
 def test_the_ceiling_of_a_rough_kernel_is_near_enough_to_settle_most_queries():
@@ -51,7 +58,8 @@ def test_the_ceiling_of_a_rough_kernel_is_near_enough_to_settle_most_queries():
     q, p = (rng.normal(size=(n, 384)).astype(np.float32) for n in (64, 20_000))
     q, p = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (q, p + np.float32(0.05)))
     places, ceiling = Pool(p).propose(q, 50, rough=True)
-    found = np.sort(np.take_along_axis(q.astype(np.float64) @ p.T.astype(np.float64), places, 1), axis=1)[:, ::-1]
+    every = np.take_along_axis(q.astype(np.float64) @ p.T.astype(np.float64), places, 1)
+    found = np.sort(np.where(places < 0, -np.inf, every), axis=1)[:, ::-1]
     assert (ceiling < found[:, 49]).mean() > 0.9
 
 
