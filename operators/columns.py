@@ -61,11 +61,18 @@ def mix(number: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return mixed
 
 
+def one_array(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """A column as one array; a single chunk as it is, which `combine_chunks` would copy."""
+    if not isinstance(column, pa.ChunkedArray):
+        return column
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+
+
 def id_matrix(column: pa.Array | pa.ChunkedArray) -> np.ndarray[Any, Any]:
     """A binary(16) column as (N,) big-endian sortable numpy bytes ``V16`` viewed as ``S16``-free void."""
-    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    if isinstance(array, pa.ChunkedArray):
-        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], row_id)
+    array = one_array(column)
     raw = np.frombuffer(array.buffers()[1] or b"", dtype=np.uint8)
     return raw[array.offset * 16 : (array.offset + len(array)) * 16].reshape(-1, 16)
 
@@ -84,12 +91,17 @@ def hexed(column: pa.Array | pa.ChunkedArray) -> pa.Array:
 
 def places(hi: np.ndarray[Any, Any], lo: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Where each wanted id, as of `id_pairs`, stands among sorted ones by their halves: (N,) int64, -1 where it does not."""
-    at, end = np.searchsorted(hi, wanted["hi"]), np.searchsorted(hi, wanted["hi"], side="right")
-    for i in np.flatnonzero(end - at > 1):  # equal upper halves: 1 in 2**64 but for a contrived id
-        at[i] += np.searchsorted(lo[at[i] : end[i]], wanted["lo"][i])
-    inside = np.flatnonzero(at < end)
     rows = np.full(len(wanted), -1, np.int64)
-    rows[inside] = np.where(lo[at[inside]] == wanted["lo"][inside], at[inside], -1)
+    if not len(hi):
+        return rows
+    at = np.searchsorted(hi, wanted["hi"])
+    behind = np.flatnonzero(hi[np.minimum(at + 1, len(hi) - 1)] == wanted["hi"])
+    for i in behind[at[behind] + 1 < len(hi)]:  # equal upper halves: 1 in 2**64 but for a contrived id
+        end = np.searchsorted(hi, wanted["hi"][i], side="right")
+        at[i] += np.searchsorted(lo[at[i] : end], wanted["lo"][i])
+    near = np.minimum(at, len(hi) - 1)
+    known = (hi[near] == wanted["hi"]) & (lo[near] == wanted["lo"])
+    rows[known] = near[known]
     return rows
 
 
@@ -114,9 +126,7 @@ def buckets(column: pa.Array | pa.ChunkedArray, count: int) -> np.ndarray[Any, A
 
 def flat(column: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray[Any, Any], pa.Array]:
     """A list column as (offsets (N+1,), values (M,)), with the offsets starting at 0."""
-    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    if isinstance(array, pa.ChunkedArray):
-        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], column.type)
+    array = one_array(column)
     offsets = array.offsets.to_numpy().astype(np.int64)
     return offsets - offsets[0], array.flatten()
 
@@ -197,15 +207,15 @@ def _fixed_bytes(table: pa.Table, columns: Sequence[str]) -> tuple[bytes, int] |
 
 
 def _field_bytes(column: pa.ChunkedArray) -> list[bytes]:
-    array = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+    array = one_array(column)
     if pa.types.is_string(array.type):
         return [v.encode("utf-8", "surrogatepass") for v in array.to_pylist()]
     if pa.types.is_binary(array.type) or pa.types.is_fixed_size_binary(array.type):
         return list(array.to_pylist())
     if pa.types.is_list(array.type):
-        inner = array.type.value_type
-        if pa.types.is_floating(inner) and not array.flatten().null_count:
-            offsets, values = flat(array)
-            raw = values.to_numpy(zero_copy_only=False)
-            return [raw[a:b].tobytes() for a, b in zip(offsets, offsets[1:], strict=False)]
+        (offsets, values), inner = flat(array), array.type.value_type
+        if not array.null_count and not values.null_count and (pa.types.is_floating(inner) or inner == row_id):
+            raw = id_matrix(values) if inner == row_id else values.to_numpy(zero_copy_only=False)
+            wide, size = raw.tobytes(), raw.itemsize * (16 if inner == row_id else 1)
+            return [wide[a:b] for a, b in zip(offsets[:-1] * size, offsets[1:] * size, strict=True)]
     return [repr(v).encode() for v in array.to_pylist()]

@@ -15,7 +15,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from operators import topk
-from operators.columns import content_ids, id_pairs
+from operators.columns import content_ids, id_pairs, one_array
 from operators.contract import ROW, Columns, Example, Params, ids, operator, row_id, scores, text
 from operators.filters import barred, split, whole
 from operators.fit_bm25 import Bm25Statistics, FitBm25, analyse, passage_texts
@@ -65,7 +65,7 @@ def prepare_bm25(right: pa.Table, p: RetrieveBm25, *, statistics: Bm25Statistics
     """The passages' scores by the columns in which they are alike."""
     made = {}
     for value, (_, told) in split(right, p.alike).items():
-        texts, names, spread = _distinct(passage_texts(told), topk.single(told["passage_id"]), p.top_k)
+        texts, names, spread = _distinct(passage_texts(told), one_array(told["passage_id"]), p.top_k)
         made[value] = _Side(*score_matrix(texts, statistics), names, spread)
     return made
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from operators import topk
-from operators.columns import content_ids, id_pairs, vectors
+from operators.columns import content_ids, id_pairs, one_array, vectors
 from operators.contract import ROW, Columns, Example, InputError, Params, ids, operator, row_id, scores, text, vector
 from operators.engines.search import Pool
 from operators.filters import barred, split, whole
@@ -105,7 +105,7 @@ def _nearest(left: pa.Table, side: _Side, p: RetrieveDense, documents: Documents
 
 def _distinct(right: pa.Table, p: RetrieveDense) -> _Side:
     """Of equal rows the first stays."""
-    top_k, passages, names = p.top_k, vectors(right[p.vector]), topk.single(right["passage_id"])
+    top_k, passages, names = p.top_k, vectors(right[p.vector]), one_array(right["passage_id"])
     repeats = np.flatnonzero(topk.again(names))
     if not len(repeats):
         return _Side(Pool(passages), names, np.arange(len(names)), top_k)

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators import topk
+from operators.columns import one_array
 from operators.contract import ROW, row_id
 
 NAMES = ("ids", "scores")
@@ -76,8 +77,8 @@ def test_a_dot_product_hangs_on_its_two_vectors_alone(seed, width, count):
 
 def test_columns_of_many_chunks_and_of_none_become_one_array():
     chunked = pa.chunked_array([[name(1)], [name(2), name(3)]], row_id)
-    assert topk.single(chunked).equals(pa.array([name(1), name(2), name(3)], row_id))
-    assert topk.single(pa.chunked_array([], row_id)).equals(pa.array([], row_id))
+    assert one_array(chunked).equals(pa.array([name(1), name(2), name(3)], row_id))
+    assert one_array(pa.chunked_array([], row_id)).equals(pa.array([], row_id))
 
 
 @settings(max_examples=40, deadline=None)
