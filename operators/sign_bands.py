@@ -67,7 +67,7 @@ def sign_bands(table: pa.Table, p: SignBands, *, texts: Texts) -> Outcome:
     known = texts.has(ids)
     said = texts.take(ids.filter(pa.array(known)))
     signed, has = np.zeros((len(ids), p.permutations), np.uint32), np.zeros(len(ids), bool)
-    signed[known], has[known] = signatures(said.to_pylist(), p, p.permutations)
+    signed[known], has[known] = signatures(said, p, p.permutations)
     outcome = reject(table, ~has, ["no text" if one else "no text has this id" for one in known])
     keys, order = _bands(signed[has], p.rows)
     bands = keys.shape[1]

@@ -31,7 +31,7 @@ def test_a_band_is_shared_where_its_part_of_the_signature_is_equal():
     ids, texts = indexed([" ".join(line[i : i + 50]) for i in range(10)])
     p = SignBands()
     keys = keys_of(ids, texts, p)
-    signed = signatures(texts.take(pa.array(ids, row_id)).to_pylist(), p, 128)[0][:, : 18 * 7].reshape(10, 18, 7)
+    signed = signatures(texts.take(pa.array(ids, row_id)), p, 128)[0][:, : 18 * 7].reshape(10, 18, 7)
     shared = 0
     for a in range(10):
         assert len(set(keys[a])) == 18
@@ -55,7 +55,7 @@ def test_pairs_are_found_as_often_as_the_formula_says():
     p = SignBands()
     keys = keys_of(ids, texts, p)
     one, other = np.arange(0, 800, 2), np.arange(1, 800, 2)
-    true = float(jaccard(*sets(said, p), one, other).mean())
+    true = float(jaccard(*sets(pa.array(said), p), one, other).mean())
     assert 0.75 < true < 0.85
     found = np.mean([bool({*keys[a]} & {*keys[b]}) for a, b in zip(one, other, strict=True)])
     assert abs(found - p.found(true, p.rows)) < 0.02
