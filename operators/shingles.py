@@ -32,7 +32,6 @@ _READ = 1 << 25  # characters of the texts whose sets are held at once: at most 
 _TAKEN = 1 << 22  # characters that are shingled at once
 _PAIRED = 1 << 21  # shingles of the pairs compared at once
 _ROW = 20  # bits of a row beside a shingle's upper 44; fixed, so that what else is compared changes no bit of a Jaccard
-_SIGNED = 512  # texts signed at once: 2,048 took a third longer
 
 
 class Shingles(Params):
@@ -188,17 +187,13 @@ def signatures(texts: pa.Array, p: Shingles, permutations: int) -> tuple[Array, 
     for start, rows, numbers in shingled(texts, p):
         x = (numbers >> np.uint64(32)).astype(np.uint32)
         heads = np.flatnonzero(np.diff(rows, prepend=-1))
-        for k in range(0, len(heads), _SIGNED):
-            head = heads[k : k + _SIGNED]
-            some = x[head[0] : heads[k + _SIGNED] if k + _SIGNED < len(heads) else len(x)]
-            least, room = np.empty((permutations, len(head)), np.uint32), np.empty_like(some)
-            for i in range(permutations):
-                np.multiply(some, factors[i], out=room)
-                room += shifts[i]
-                np.minimum.reduceat(room, head - head[0], out=least[i])
-            where = start + rows[head]
-            signed[where] = np.minimum(signed[where], least.T)
-            has[where] = True
+        least, room = np.empty((permutations, len(heads)), np.uint32), np.empty_like(x)
+        for i in range(permutations):
+            np.multiply(x, factors[i], out=room)
+            room += shifts[i]
+            np.minimum.reduceat(room, heads, out=least[i])
+        signed[start + rows[heads]] = least.T
+        has[start + rows[heads]] = True
     return signed, has
 
 
