@@ -35,7 +35,7 @@ def content_ids(*columns: Iterable[str]) -> pa.Array:
 
 
 def _normalised(values: Iterable[str]) -> Iterator[bytes]:
-    """`normalise` of each value as UTF-8, white space folded in some `_FOLDED` bytes at once: half of the time."""
+    """`normalise` of each value as UTF-8, white space folded in some `_FOLDED` bytes at once: seven tenths of the time."""
     held, size = list[bytes](), 0
     for value in values:
         held.append((value if value.isascii() else unicodedata.normalize("NFC", value)).encode("utf-8", "surrogatepass"))

@@ -24,7 +24,7 @@ class SignBands(Shingles):
     """How long a signature is, and how sure a pair at the threshold is to be found: they choose the bands."""
 
     key: str = Field(default="passage_id", description="the column of the texts' ids")
-    permutations: int = Field(default=50, ge=8, le=1024, description="numbers of a signature")
+    permutations: int = Field(default=60, ge=8, le=1024, description="numbers of a signature")
     threshold: float = Field(default=0.8, ge=0.3, le=1)  # Jaccard from which on texts are near-duplicates
     recall: float = Field(default=0.98, gt=0, lt=1, description="least share of the pairs at the threshold that shares a band")
 
@@ -37,7 +37,7 @@ class SignBands(Shingles):
 
     @property
     def rows(self) -> int:
-        """Rows of a band: the most with which a pair at the threshold is found as surely as asked. 5, of 10 bands, by default."""
+        """Rows of a band: the most with which a pair at the threshold is found as surely as asked. 5, of 12 bands, by default."""
         return max(r for r in range(1, self.permutations + 1) if self.found(self.threshold, r) >= self.recall)
 
     def found(self, jaccard: float, rows: int) -> float:

@@ -38,3 +38,15 @@ def test_half_a_surrogate_pair_is_a_fault_and_a_whole_character_none():
     for value, bad in (("a\ud83d", True), ("\udc00", True), ("\U0001f600 ok", False), ("é", False), ("a", False)):
         assert (text_fault(value, "text", 99) is not None) == bad
     assert np.all([text_fault(c, "text", 99) is None for c in "\ud7ff\ue000"])
+
+
+BLANK = [chr(point) for point in range(1 << 16) if chr(point).isspace()]
+ODD = st.text(st.sampled_from([*BLANK, *"aé語𝔘\x00e\u0301\ud800ßÂâãᚁ\u2010"]), max_size=12)
+
+
+@pytest.mark.parametrize("size", [1, 5, 1 << 18])
+@given(rows=st.lists(st.tuples(ODD, ODD), max_size=6))
+def test_many_ids_at_once_are_those_of_each(size, rows):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(columns, "_FOLDED", size)
+        assert columns.content_ids(*zip(*rows, strict=True)).to_pylist() == [columns.content_id(*row) for row in rows] if rows else True

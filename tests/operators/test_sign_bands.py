@@ -31,12 +31,12 @@ def test_a_band_is_shared_where_its_part_of_the_signature_is_equal():
     ids, texts = indexed([" ".join(line[i : i + 50]) for i in range(10)])
     p = SignBands()
     keys = keys_of(ids, texts, p)
-    signed = signatures(texts.take(pa.array(ids, row_id)), p, 50)[0].reshape(10, 10, 5)
+    signed = signatures(texts.take(pa.array(ids, row_id)), p, 60)[0].reshape(10, 12, 5)
     shared = 0
     for a in range(10):
-        assert len(set(keys[a])) == 10
+        assert len(set(keys[a])) == 12
         for b in range(a):
-            assert [i for i in range(10) if keys[a][i] == keys[b][i]] == np.flatnonzero((signed[a] == signed[b]).all(axis=1)).tolist()
+            assert [i for i in range(12) if keys[a][i] == keys[b][i]] == np.flatnonzero((signed[a] == signed[b]).all(axis=1)).tolist()
             assert not {*keys[a]} & {*keys[b]} - {x for x, y in zip(keys[a], keys[b], strict=True) if x == y}
             shared += len({*keys[a]} & {*keys[b]})
     assert shared
@@ -68,7 +68,7 @@ def test_a_text_of_blanks_and_an_unknown_id_are_rejects():
     assert outcome.rejects.select(["_row", "reason"]).to_pylist() == [
         {"_row": 1, "reason": "no text"}, {"_row": 2, "reason": "no text has this id"},
     ]  # fmt: skip
-    assert len(outcome.table) == 10
+    assert len(outcome.table) == 12
     assert set(outcome.table["length"].to_pylist()) == {4}
 
 
