@@ -4,6 +4,7 @@
 `small` (a third of it, with a quarter of the queries), `docs` (110k, the static encoder), `million` (the same, 1M documents).
 `CROSS_ENCODER=folder` is the teacher of both. `KEEP=folder` keeps a run's store there; where that holds the vectors already,
 all phases but the encoding are measured, the peer's with the same vectors, and the rows of the encoding stay as they were.
+`ENCODER=key` encodes for such a store with another one.
 """
 
 import json
@@ -199,7 +200,7 @@ def agreement(name: str, encoder: str, home: Path) -> list[dict[str, Any]]:
 def main() -> None:
     rows = stored("mining")
     for name in os.environ.get("RUNS", " ".join(RUNS)).split():
-        encoder = RUNS[name][1]
+        encoder = os.environ.get("ENCODER", RUNS[name][1])
         home = Path(KEEP or tempfile.mkdtemp(prefix="pithead-bench-"))
         vectors = prepare(name, encoder, home)
         made = ours(name, encoder, home)
