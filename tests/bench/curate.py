@@ -1,11 +1,11 @@
 """Curation of pairs and of rows: what filters remove of planted noise and cost of what is good, and what a selection covers.
 
-`PARTS` names some of: `planted` (`tests.bench.curate_planted`), `consistency` (10, 30 and 50 % of the pairs get another pair's passage; round trips by k over the whole
-corpus, a drawn pool as E5's and shards as Arctic's, beside floors and a drop by chance of as many) and `selection` (coverage of
-10 and 25 % of the passages, beside five draws). `COLLECTIONS` and `ENCODERS` name some of these; rows of others stay. Settings
-are chosen on vaswani and cisi; the others only report. A query of vaswani has 22 and one of cisi 41 relevant documents, a mined
-pair one: in a pair's ranking the query's other relevant documents count for nothing. MiniLM is asked in bfloat16 (cosine to
-float32 0.99996).
+`PARTS` names some of: `planted` (`tests.bench.curate_planted`), `consistency` (10, 30 and 50 % of the pairs get another pair's
+passage; round trips by k over the whole corpus, a drawn pool as E5's and shards as Arctic's, beside floors and a drop by chance
+of as many) and `selection` (coverage of 10 and 25 % of the passages, beside five draws). `COLLECTIONS` and `ENCODERS` name some
+of these; rows of others stay. Settings are chosen on vaswani and cisi; the others only report. A query of vaswani has 22 and one
+of cisi 41 relevant documents, a mined pair one: in a pair's ranking the query's other relevant documents count for nothing.
+MiniLM is asked in bfloat16 (cosine to float32 0.99996).
 """
 
 import os
