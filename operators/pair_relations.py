@@ -45,7 +45,7 @@ def pair_relations(table: pa.Table, p: PairRelations) -> Outcome:
     why = np.full(len(table), "", object)
     why[again] = "joined to its node before"
     direct = pc.equal(table["pairs"], "direct").to_numpy(zero_copy_only=False).astype(bool)
-    most = np.where(direct[order], p.fan_out, p.max_members)
+    most = np.where(direct[order], *(min(one, len(table)) for one in (p.fan_out, p.max_members)))
     above = np.arange(len(order)) - np.searchsorted(node[order], node[order]) >= most
     why[order[above]] = np.where(direct[order[above]], "above the fan-out of its node", "above the members of its node")
     order = order[~above]
