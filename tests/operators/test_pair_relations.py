@@ -65,6 +65,14 @@ def test_pairs_are_of_edges_and_caps_are_exact(edges, fan_out, members):
             assert len(together) == len(shared[0]) * (len(shared[0]) - 1) // 2
 
 
+def test_a_pair_that_two_nodes_share_has_one_id_in_whichever_order_and_a_direct_one_has_two():
+    twice = [(node, m, "co_cited") for node in range(20) for m in (4, 5)]
+    rows = run(twice).table.to_pylist()
+    assert {(r["anchor_id"][0], r["passage_id"][0]) for r in rows} == {(4, 5), (5, 4)}, "in no direction that their ids tell"
+    assert len(rows) == 20 and len({r["pair_id"] for r in rows}) == 1
+    assert len({r["pair_id"] for r in run([(0, 1, "direct"), (1, 0, "direct")]).table.to_pylist()}) == 2
+
+
 @settings(max_examples=60, deadline=None)
 @given(EDGES.flatmap(lambda edges: st.tuples(st.just(edges), st.permutations(range(len(edges))))))
 def test_the_order_of_edges_changes_no_pair(drawn):
