@@ -25,7 +25,7 @@ def _reads(p: AssignClusters) -> Columns:
 
 
 @operator("map", version="3", reads=_reads, writes={"cluster": INT}, rows="fewer")
-def assign_clusters(table: pa.Table, p: AssignClusters, *, centroids: Centroids) -> Outcome:
+def assign_clusters(table: pa.Table, p: AssignClusters, *, centroids: Centroids) -> pa.Table | Outcome:
     """(N,) cluster of the largest float64 dot product, among those of the row's value; of equal ones, the lowest."""
     rows, found = joined(table, p.vectors), np.full(len(table), -1, np.int32)
     centroids.check(rows, p.by, "assign_clusters")
@@ -36,7 +36,7 @@ def assign_clusters(table: pa.Table, p: AssignClusters, *, centroids: Centroids)
             nearest = [_nearest(mine[i : i + BLOCK], matrix) for i in range(0, len(mine), BLOCK)]
             found[at] = first + np.concatenate(nearest)
     out, bad = put(table, "cluster", pa.array(found, INT)), found < 0
-    return reject(out, bad, f"no row of its {p.by} was in the fit", table[p.by].to_pylist()) if bad.any() else Outcome(out)
+    return reject(out, bad, f"no row of its {p.by} was in the fit", table[p.by].to_pylist()) if bad.any() else out
 
 
 def _nearest(rows: Array, matrix: Array) -> Array:

@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.assign_batches import AssignBatches, assign_batches
-from operators.columns import content_ids, id_pairs
 from operators.batches import Batches
+from operators.columns import content_ids, id_pairs
 from operators.contract import apply
 
 QUERIES = content_ids([f"q{i}" for i in range(30)])
