@@ -25,9 +25,9 @@ Filled = tuple[list[Array], list[Array]]  # places of the full batches, and of t
 class Contents:
     """What each row holds and refuses, as whole numbers: eight bytes a number."""
 
-    def __init__(self, held: Array, refused: Array, rows: int) -> None:
-        """Pairs (M, 2) of a row and a number."""
-        self._held, self._refused = _by_row(held, rows), _by_row(refused, rows)
+    def __init__(self, held: Array, refused: Array, rows: int, width: int) -> None:
+        """Each (M,) is row · ``width`` + number."""
+        self._held, self._refused = _by_row(held, rows, width), _by_row(refused, rows, width)
 
     def of(self, row: int) -> tuple[list[int], list[int]]:
         """The numbers that a row holds, and those that it refuses."""
@@ -54,19 +54,20 @@ def contents(
         found = [documents.of(one) for one in values]
         owner = [np.repeat(row, np.diff(offsets)) for row, (offsets, _) in zip(rows, found, strict=True)]
         kinds.append(list(zip(owner, codes([ids for _, ids in found]), strict=True)))
-    pairs: list[list[Array]] = [[], []]
-    first = 0
-    for of in [*([(np.arange(count), np.unique(one, return_inverse=True)[1])] for one in alone), *kinds]:
-        for side, (row, number) in zip(pairs, of, strict=False):
-            side.append(np.unique(np.stack([row, number + first], axis=1).astype(np.int64).reshape(-1, 2), axis=0))
-        first += 1 + max((int(number.max(initial=0)) for _, number in of), default=0)
-    held, refused = (np.concatenate([np.empty((0, 2), np.int64), *side]) for side in pairs)
-    return Contents(held, refused, count)
+    kinds = [*([(np.arange(count), np.unique(one, return_inverse=True)[1])] for one in alone), *kinds]
+    firsts = np.cumsum([0, *(1 + max(int(number.max(initial=0)) for _, number in of) for of in kinds)]).tolist()
+    width = firsts[-1]
+    told: list[list[Array]] = [[], []]
+    for of, first in zip(kinds, firsts, strict=False):
+        for side, (row, number) in zip(told, of, strict=False):
+            side.append(row * width + number + first)
+    held, refused = (np.concatenate([np.empty(0, np.int64), *side]) for side in told)
+    return Contents(held, refused, count, width)
 
 
-def _by_row(pairs: Array, rows: int) -> tuple[Array, Array]:
-    order = np.argsort(pairs[:, 0], kind="stable")
-    return np.searchsorted(pairs[order, 0], np.arange(rows + 1)), pairs[order, 1]
+def _by_row(told: Array, rows: int, width: int) -> tuple[Array, Array]:
+    told = np.unique(told)
+    return np.searchsorted(told, np.arange(rows + 1) * width), told % width
 
 
 class _Open:
