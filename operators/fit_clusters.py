@@ -23,7 +23,8 @@ class FitClusters(Params):
     by: str = Field(default="", description="a text column, source say, each of whose values has clusters of its own")
     vectors: tuple[str, ...] = Field(default=("vector",), min_length=1, description="columns of vectors; two: pairs, [q; d]")
     key: str = "query_id"  # whose hash draws the sample
-    per_cluster: int = Field(default=256, ge=1)  # rows a cluster in the sample; faiss uses no more
+    # faiss samples 256: inertia 1.0 % above that of a fit on all of 110k rows (100 clusters); of 512 it is 0.4 %
+    per_cluster: int = Field(default=512, ge=1, description="rows a cluster in the sample")
     iterations: int = Field(default=25, ge=1)
     redo: int = Field(default=3, ge=1)
     seed: int = Field(default=42, ge=0, lt=2**31)

@@ -49,8 +49,9 @@ def pages():
 CLASSES, PAGES = near_classes(), pages()
 CLASS = {i: r for i, r in zip(IDS, CLASSES.of(pa.array(IDS, row_id)).to_pylist(), strict=True)}
 CENTROIDS = Centroids(np.eye(4, 3, dtype=np.float32) + np.float32(0.1))
-LABEL = st.integers(0, 3)
-ROW = st.tuples(st.integers(0, 13), st.lists(st.integers(0, 13), max_size=2), LABEL, LABEL, LABEL)
+HALF = st.integers(0, 1)  # few strata, so that rows meet
+ROW = st.tuples(st.integers(0, 13), st.lists(st.integers(0, 13), max_size=2), HALF, HALF, st.integers(0, 3))
+ROWS = st.one_of(st.lists(ROW, max_size=6), st.lists(ROW, min_size=25, max_size=40))
 
 
 def table_of(rows):
@@ -102,7 +103,7 @@ def clashes(batch, kinds, apart=()):
 
 @settings(max_examples=120, deadline=None)
 @given(
-    st.lists(ROW, max_size=40), st.integers(1, 3), st.integers(1, 3), st.sampled_from(["drop", "short", "mix"]),
+    ROWS, st.integers(1, 4), st.integers(1, 3), st.sampled_from(["drop", "short", "mix"]),
     st.booleans(), st.booleans(), st.booleans(), st.sampled_from(["random", "greedy"]), st.integers(1, 2),
     st.sampled_from([0, 0.5, 1]), st.lists(st.integers(0, 40), max_size=2),
 )  # fmt: skip
@@ -225,6 +226,9 @@ def test_difficulty_rises_or_falls_from_batch_to_batch():
 
 def test_length_is_that_of_the_longest_text_of_a_row():
     table = table_of([(i, [], 0, 0, 0) for i in range(12)])
+    placed, _ = composed(table, ComposeBatches(batch_size=2, by=("length",), lengths=(len(SAID[10]),), remainder="short"))
+    told = [{len(KEY[r["positive_ids"][0]]) for r in b} for b in by_batch(placed).values()]
+    assert all(len(one) == 1 for one in told) and len({n for one in told for n in one}) == 2
     queries = ["q" * (10 if i % 2 else 400) + str(i) for i in range(12)]
     table = table.set_column(1, "query", pa.array(queries, text))
     placed, _ = composed(table, ComposeBatches(batch_size=3, by=("length",), lengths=(100,), remainder="short"))
