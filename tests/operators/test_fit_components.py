@@ -96,3 +96,10 @@ def test_a_component_of_nearly_all_rows_fails_the_step_and_what_does_nothing_is_
     with pytest.raises(ValidationError, match="keep: test is no side; shares names train, dev"):
         SplitRows(keep=("test",))
     assert "both say what stays together" in _check(SplitRows(), {ARTIFACTS: ["classes", "components"]})[0]
+
+
+def test_a_passage_and_its_near_duplicate_join_rows_across_columns():
+    p = FitComponents(by=("positive_ids", "passage_id"), passages=("positive_ids", "passage_id"))
+    table = table_of([(1, [0], 5), (2, [], 1)])
+    assert len(set(joined(table, p, classes=CLASSES).of(table["query_id"]).to_pylist())) == 1
+    assert len(set(joined(table, p).of(table["query_id"]).to_pylist())) == 2
