@@ -117,7 +117,7 @@ def source_of(p: Any) -> str:
     return p.source or (Path(p.path).parent.name if stem == "corpus" else stem) or "corpus"
 
 
-@operator("source", version="2", key="doc_id", items=_items, writes=WRITES, check=_check)
+@operator("source", version="3", key="doc_id", items=_items, writes=WRITES, check=_check)
 def read_corpus(item: Item, p: ReadCorpus) -> Iterator[Outcome]:
     """Documents of one file, some thousands at a time."""
     if p.path == PYTHON_DOCS:
