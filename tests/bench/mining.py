@@ -3,7 +3,7 @@
 `RUNS=pkgdesc` (65k documents, MiniLM, a cross-encoder on the top 20 of 500 queries, then ours with the encoder in bfloat16),
 `small` (a third of it, with a quarter of the queries), `docs` (110k, the static encoder), `million` (the same, 1M documents).
 `CROSS_ENCODER=folder` is the teacher of both. `KEEP=folder` keeps a run's store there; where that holds the vectors already,
-all phases but the encoding are measured, the peer's with the same vectors, and the rows of the encoding stay as they were.
+all phases but the encoding are measured, the peer's with the same vectors, in rows of their own.
 `ENCODER=key` encodes for such a store with another one.
 """
 
@@ -203,10 +203,9 @@ def main() -> None:
         encoder = os.environ.get("ENCODER", RUNS[name][1])
         home = Path(KEEP or tempfile.mkdtemp(prefix="pithead-bench-"))
         vectors = prepare(name, encoder, home)
-        made = ours(name, encoder, home)
-        made += theirs(name, encoder, home, vectors)
-        made += agreement(name, encoder, home)
-        rows = [r for r in rows if r["run"] != name or (vectors and r["phase"] in ("encode", "total"))] + made
+        said = f"{name}, kept vectors" if vectors else name
+        made = [*ours(said, encoder, home), *theirs(said, encoder, home, vectors), *agreement(said, encoder, home)]
+        rows = [r for r in rows if r["run"] != said] + made
         save("mining", rows)
         if name == "pkgdesc" and not vectors:
             half = home / "half"
