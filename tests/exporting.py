@@ -32,11 +32,11 @@ def texts(count: int) -> list[str]:
 
 
 def table_of(rows: int = 60, seed: int = 0, *, negatives=True, told=True, sources=("python/docs", "pkg desc"), most=3):
-    """Rows as `write_training_set` makes them: 1 to 3 positives, 0 to 5 negatives (mostly 3), scores, instructions, two sources."""
+    """Rows as `write_training_set` makes them: 1 to 3 positives, 0 to 5 negatives, mostly 3, scores, instructions, two sources."""
     rng, (names, known) = np.random.default_rng(seed), indexed(texts(rows * 3))
     made = []
     for i in range(rows):
-        good, bad = int(rng.integers(1, most + 1)), int(rng.choice([0, 1, 3, 3, 3, 3, 5]))
+        good, bad = int(rng.integers(1, most + 1)), int(rng.choice([0, 1, 3, 5], p=[0.1, 0.1, 0.6, 0.2]))
         picked = [names[j] for j in rng.permutation(len(names))[: good + bad]]
         instruction = INSTRUCTIONS[int(rng.integers(len(INSTRUCTIONS)))] if told else ""
         made.append({"query": f"question {i}: {ODD[i % len(ODD)]}", "instruction": instruction, "source": sources[i % len(sources)],

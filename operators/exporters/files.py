@@ -40,6 +40,11 @@ class Lines:
         self.rows += 1
         self.size += len(line)
 
+    @property
+    def stream(self) -> Any:
+        """The file itself, of which lines are no matter."""
+        return self._file
+
     def close(self) -> None:
         """Write what is held."""
         self._file.close()

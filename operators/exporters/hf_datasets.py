@@ -16,12 +16,17 @@ class Everything(Export):
     positives: Positives = Field("all", description="all: the list; first: the first alone; explode: a row a positive")
     negatives: Count = Field("all", description="all, most or a number")
     scores: bool = Field(True, description="false: without the scores")
-    shard_rows: int = Field(65536, ge=1, description="rows a file, at most")
 
     @property
     def scored(self) -> bool:
         """No row is dropped for a score that is missing: it is a null in the file, as it was."""
         return False
+
+
+class HfDatasets(Everything):
+    """In parquet."""
+
+    shard_rows: int = Field(65536, ge=1, description="rows a file, at most")
 
 
 def plain(table: pa.Table, p: Everything, count: int | None) -> pa.Table:
@@ -37,14 +42,14 @@ def plain(table: pa.Table, p: Everything, count: int | None) -> pa.Table:
     return table.drop_columns([name for name in dict.fromkeys(lost) if name in table.column_names])
 
 
-def write(examples: Examples, p: Everything, sink: Sink) -> None:
+def write(examples: Examples, p: HfDatasets, sink: Sink) -> None:
     """``data/train-00000.parquet`` and so on, in the set's order."""
     shards = Shards(sink, "data/train-{:05d}.parquet", p.shard_rows)
     for table in examples.tables():
         shards.table(plain(table, p, examples.count))
 
 
-def usage(p: Everything) -> str:
+def usage(p: HfDatasets) -> str:
     """How to load it."""
     return """Every column of the set, for `datasets`: `load_dataset(folder, split="train")`, or with `streaming=True`. A trainer that takes
 every column for a text needs `select_columns`. `push_to_hub` keeps the card.
@@ -52,5 +57,5 @@ every column for a text needs `select_columns`. `push_to_hub` keeps the card.
 
 
 CARRIES = frozenset({"position", "batch", "cluster", "masked_ids", "weight", "licence", "generator", "query_type", "source", "instruction"})
-EXPORTER = Exporter("parquet of every column, ids in hex, with a card, for load_dataset", Everything, write, usage,
+EXPORTER = Exporter("parquet of every column, ids in hex, with a card, for load_dataset", HfDatasets, write, usage,
                     lambda p: {"default": "data/train-*.parquet"}, CARRIES)  # fmt: skip

@@ -6,7 +6,8 @@ from operators.exporters.options import Exporter
 
 TRAINERS = {
     "sentence-transformers": "sentence_transformers", "FlagEmbedding": "flag_embedding", "BEIR": "beir", "datasets": "hf_datasets",
-    "Tevatron": "tevatron", "PyLate": "pylate",
+    "Tevatron": "tevatron", "PyLate": "pylate", "contrastors": "contrastors", "ms-swift": "swift", "NeMo-Automodel": "automodel", "lightning-ir": "lightning_ir",
+    "WebDataset": "webdataset", "MosaicML": "mosaicml",
 }  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from importlib.metadata import version
 
 from datasets import load_dataset
+
 from tests.exports.loaders.common import LENGTH, answer, minilm, said, told
 
 

@@ -1,6 +1,7 @@
 """One epoch of the trainer with the named loss; what reached it is told, decoded from its tokens."""
 
 from datasets import load_dataset
+
 from tests.exports.loaders.common import LENGTH, answer, minilm, said, told
 
 
