@@ -34,9 +34,10 @@ def export(found: str, trainer: str, out: str, changes: Sequence[str], store: st
     home, name = set_of(found, store)
     manifest = published_manifest(home, name)
     if manifest is None:
-        raise InputError(f"{home.path(name).rstrip('/')}: no published set, or its manifest was damaged; run the flow, or `pithead verify`")
+        raise InputError(f"{home.path(name)}: no published set, or its manifest was damaged; run the flow, or `pithead verify`")
     digest = fingerprint([s["sha256"] for s in manifest["shards"]], manifest["schema"], manifest["licences"])
-    said = {"trainer": trainer, "options": json.loads(p.model_dump_json()), "set": {"flow": manifest["flow"], "fingerprint": digest}}
+    of = {"flow": manifest["flow"], "fingerprint": digest}
+    said = {"trainer": trainer, "options": json.loads(p.model_dump_json()), "set": of}
     folder = Path(out).expanduser()
     if "://" in out:
         raise InputError(f"--out {out}: an export is written to a local folder; copy it from there")
@@ -74,13 +75,14 @@ def params_of(made: Exporter, trainer: str, changes: Sequence[str]) -> Export:
         if not equals:
             raise InputError(f"--set {change}: it needs key=value")
         try:
-            given[key] = yaml.safe_load(value)
+            # A template stands as it is, as braces are YAML's own.
+            given[key] = value.replace("\\n", "\n") if key == "template" else yaml.safe_load(value)
         except yaml.YAMLError as error:
             raise InputError(f"--set {change}: the value is not YAML; put double quotes around it") from error
     try:
         return made.params.model_validate(given)
     except ValidationError as error:
-        raise FlowError(sentences(error, f"--to {trainer}: --set ", made.params.model_fields)) from error
+        raise FlowError(sentences(error, f"--to {trainer}", made.params.model_fields)) from error
 
 
 def set_of(found: str, store: str) -> tuple[Store, str]:
@@ -148,7 +150,8 @@ def _batches(home: Store, name: str, manifest: dict[str, Any]) -> Iterator[pa.Ta
                     rows += len(batch)
                     yield pa.Table.from_batches([batch])
         except (FileNotFoundError, pa.ArrowInvalid, OSError) as error:
-            raise InputError(f"{home.path(name)}/{shard['file']}: it is missing or damaged; `pithead verify` tells, the next run mends") from error
+            where = f"{home.path(name)}/{shard['file']}"
+            raise InputError(f"{where}: it is missing or damaged; `pithead verify` tells, the next run mends") from error
         if rows != shard["rows"]:
             raise InputError(f"{home.path(name)}/{shard['file']}: it has {rows} rows, its manifest says {shard['rows']}")
 

@@ -198,7 +198,8 @@ def do_export(args: argparse.Namespace) -> int:
 
     if args.found is None:
         said = {name: exporter(name).line for name in TRAINERS} if args.to is None else options(exporter_of(args.to)[1].params)
-        emit(args, {"status": 0, "options" if args.to else "trainers": dict(said)}, "\n".join(f"{k:<24}{v}" for k, v in said.items()))
+        listed = "\n".join(f"{name:<24}{line}" for name, line in said.items())
+        emit(args, {"status": 0, "options" if args.to else "trainers": dict(said)}, listed)
         return 0
     if args.to is None or args.out is None:
         raise InputError(f"export: {'--to' if args.to is None else '--out'} is missing; `pithead export` lists the trainers")

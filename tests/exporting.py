@@ -113,6 +113,11 @@ def loaded(name: str, loader: str, folder: Path, **options) -> dict:
                           capture_output=True, text=True, check=False)  # fmt: skip
     told = [line for line in done.stdout.splitlines() if line.startswith("@@")]
     assert done.returncode == 0 and told, f"{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
-    return json.loads(told[-1][2:])
+    answer = json.loads(told[-1][2:])
+    if log := os.environ.get("PITHEAD_EXPORTS_LOG"):  # of tests/bench/exports.py
+        with open(log, "a", encoding="utf-8") as file:
+            test = os.environ["PYTEST_CURRENT_TEST"].split("::")[1].split(" ")[0]
+            file.write(json.dumps({"test": test, "trainer": name, "version": answer["version"], "steps": answer["steps"]}) + "\n")
+    return answer
 
 

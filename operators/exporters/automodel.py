@@ -28,12 +28,13 @@ class Automodel(Rendered):
 
 
 def write(examples: Examples, p: Automodel, sink: Sink) -> None:
-    """``train.json`` with ``corpus/``, or ``train.jsonl``. Its reader holds the one JSON document in memory; this writer does not."""
+    """``train.json`` with ``corpus/``, or ``train.jsonl``. Its reader holds the document in memory; this writer does not."""
     template = p.template if p.prompts == "text" else None
     if p.layout == "inline":
         for table in examples.tables():
             for part in slices(table, 1024):
-                for query, good, bad in zip(queries(part, template), part["positives"].to_pylist(), part["negatives"].to_pylist(), strict=True):
+                sides = (part[name].to_pylist() for name in ("positives", "negatives"))
+                for query, good, bad in zip(queries(part, template), *sides, strict=True):
                     sink.lines("train.jsonl").write(dumped({"query": query, "pos_doc": good, "neg_doc": bad}))
         return
     known, file, first = Collection(examples), sink.lines("train.json"), True
@@ -59,7 +60,8 @@ def _rows(part: pa.Table, p: Automodel, template: str | None) -> list[dict[str, 
         listed = hex_lists(part[f"{side}_ids"]).to_pylist()
         rated = part[f"{side}_scores"].to_pylist() if p.scores else None
         sides.append([
-            [{"id": one, **({"score": rated[i][j]} if rated else {})} for j, one in enumerate(row)] for i, row in enumerate(listed)
+            [{"id": one, **({"score": rated[i][j]} if rated else {})} for j, one in enumerate(row)]
+            for i, row in enumerate(listed)
         ])  # fmt: skip
     return [
         {"question_id": name, "question": query, "corpus_id": "corpus", "pos_doc": good, "neg_doc": bad}
@@ -70,10 +72,12 @@ def _rows(part: pa.Table, p: Automodel, template: str | None) -> list[dict[str, 
 def usage(p: Automodel) -> str:
     """How to load it."""
     if p.layout == "inline":
-        return "For NeMo Automodel's `retrieval_dataset_inline`: `data_dir_list: [train.jsonl]`. Rows have no ids, so it masks no equal documents.\n"
-    return """For NeMo Automodel's `retrieval_dataset` and the stages of NVIDIA's embed recipe behind mining: `data_dir_list: [train.json]`, which names
-`corpus` by its path from there.
+        return """For NeMo Automodel's `retrieval_dataset_inline`: `data_dir_list: [train.jsonl]`.
+Rows have no ids, so it masks no equal documents.
+"""
+    return """For NeMo Automodel's `retrieval_dataset` and the stages of NVIDIA's embed recipe behind mining:
+`data_dir_list: [train.json]`, which names `corpus` by its path from there.
 """
 
 
-EXPORTER = Exporter("ids and scores beside a corpus, also for NVIDIA's embed recipe; or texts (--set layout=inline)", Automodel, write, usage)
+EXPORTER = Exporter("ids beside a corpus, also for NVIDIA's embed recipe; or texts (layout=inline)", Automodel, write, usage)

@@ -22,7 +22,7 @@ class Beir(Told):
 
 
 def write(examples: Examples, p: Beir, sink: Sink) -> None:
-    """``corpus.jsonl``, ``queries.jsonl``, ``qrels/SPLIT.tsv`` with the same as ``.jsonl`` and, for MTEB, ``instruction.jsonl``."""
+    """``corpus.jsonl``, ``queries.jsonl``, ``qrels/SPLIT.tsv``; for MTEB the same as ``.jsonl`` and ``instruction.jsonl``."""
     known, told = Collection(examples), p.prompts == "trainer" and examples.told()
     qrels = sink.lines(f"qrels/{p.split}.tsv")
     beside = sink.lines(f"qrels/{p.split}.jsonl")  # `datasets`, by which MTEB loads, reads one kind of file in a folder
@@ -49,8 +49,8 @@ def write(examples: Examples, p: Beir, sink: Sink) -> None:
 def usage(p: Beir) -> str:
     """How to load it."""
     return f"""A BEIR folder: `GenericDataLoader(folder).load(split="{p.split}")`. MTEB reads it too, by the configurations above:
-`RetrievalDatasetLoader(hf_repo=folder, revision=None, trust_remote_code=False, split="{p.split}")`. Texts hold their title already, so `title` is
-empty. Negatives are in the corpus and not in the qrels: nobody judged them.
+`RetrievalDatasetLoader(hf_repo=folder, revision=None, trust_remote_code=False, split="{p.split}")`.
+Texts hold their title already, so `title` is empty. Negatives are in the corpus and not in the qrels: nobody judged them.
 """
 
 

@@ -10,7 +10,7 @@ from pydantic import Field
 from operators.columns import slices
 from operators.exporters.collection import queries
 from operators.exporters.examples import Examples, text_of
-from operators.exporters.files import Sink, dumped, named
+from operators.exporters.files import Lines, Sink, dumped, named
 from operators.exporters.options import Exporter, Rendered
 
 _OBJECTIVE = {"self": [], "paired": [["query", "document"]], "triplet": [["query", "document", "negatives"]]}
@@ -22,33 +22,39 @@ class Contrastors(Rendered):
     least: ClassVar[int] = 1
     positives: Literal["first", "explode"] = Field("first", description="a row has one document")
     negatives: int | Literal["most"] = Field("most", description="as many in every row: it makes one tensor of a batch's texts")
+    bucket: str = Field(min_length=1, description="where `data` will lie: s3://… or a whole path, by which its reader asks")
     shard_rows: int = Field(100_000, ge=1, description="rows a file, about: files of a source are equal")
 
 
 class _Source:
     """The shards of one source, equal but for a row, with where each line starts and ends in the stream before compression."""
 
-    def __init__(self, sink: Sink, name: str, rows: int, size: int) -> None:
-        self.name, self._sink = name, sink
+    def __init__(self, sink: Sink, name: str, rows: int, p: Contrastors) -> None:
+        self.name, self.bucket, self._sink = f"data/{name}", f"{p.bucket.rstrip('/')}/{name}", sink
+        size = p.shard_rows
         self.counts: dict[str, int] = {}
         shards = max(1, round(rows / size))
         self._sizes = [rows // shards + (i < rows % shards) for i in range(shards)]
-        self._offsets = sink.lines(f"{name}/offsets.json.gz")
+        self._file: Lines | None = None
+        self._key = self._shard = ""
+        self._offsets = sink.lines(f"{self.name}/offsets.json.gz")
 
     def write(self, line: bytes) -> None:
-        """Add a row; the reader asks by the last three parts of a shard's path."""
-        key = f"{self.name}/shard-{len(self.counts) - bool(self.counts):05d}.jsonl.gz"
-        if self.counts.get(key, self._sizes[0]) == self._sizes[max(len(self.counts) - 1, 0)]:
-            key = f"{self.name}/shard-{len(self.counts):05d}.jsonl.gz"
-            self._offsets.write(f'{", " if self.counts else "{"}{json.dumps(key)}: {{'.encode())
-        file = self._sink.lines(key)
-        start = file.size
-        file.write(line)
-        whole = file.rows == self._sizes[len(self.counts) - (key in self.counts)]
-        self.counts[key] = file.rows
-        self._offsets.write(f'{", " * (file.rows > 1)}"{file.rows - 1}": [{start}, {file.size}]{"}" * whole}'.encode())
+        """Add a row."""
+        if self._file is None:
+            self._shard = f"shard-{len(self.counts):05d}.jsonl.gz"
+            parts = f"{self.bucket}/{self._shard}".split("/")  # the reader asks by the last three, of six and more by four
+            self._key = "/".join(parts[-4 if len(parts) >= 6 else -3 :])
+            self._offsets.write(f'{", " if self.counts else "{"}{json.dumps(self._key)}: {{'.encode())
+            self._file = self._sink.lines(f"{self.name}/{self._shard}")
+        start = self._file.size
+        self._file.write(line)
+        self.counts[self._key] = self._file.rows
+        whole = self._file.rows == self._sizes[len(self.counts) - 1]
+        self._offsets.write(f'{", " * (start > 0)}"{self._file.rows - 1}": [{start}, {self._file.size}]{"}" * whole}'.encode())
         if whole:
-            self._sink.close(key)
+            self._sink.close(f"{self.name}/{self._shard}")
+            self._file = None
 
     def finish(self) -> None:
         """Write the sidecars."""
@@ -57,11 +63,11 @@ class _Source:
 
 
 def write(examples: Examples, p: Contrastors, sink: Sink) -> None:
-    """``data/SOURCE/shard-00000.jsonl.gz`` with ``counts.json`` and ``offsets.json.gz``, and ``data.yaml`` that names them."""
+    """``data/SOURCE/shard-00000.jsonl.gz`` with ``counts.json`` and ``offsets.json.gz``; ``data.yaml`` names them."""
     totals = Counter[str]()
     for table in examples.tables():  # how many, so that no last shard is too small for a batch
         totals.update(text_of(table, "source").to_pylist())
-    sources = {name: _Source(sink, f"data/{named(name)}", rows, p.shard_rows) for name, rows in totals.items()}
+    sources = {name: _Source(sink, named(name), rows, p) for name, rows in totals.items()}
     for table in examples.tables():
         for part in slices(table, 1024):
             said, names = queries(part, p.template if p.prompts == "text" else None), text_of(part, "source").to_pylist()
@@ -76,7 +82,8 @@ def write(examples: Examples, p: Contrastors, sink: Sink) -> None:
     specs = []
     for one in sources.values():
         one.finish()
-        specs.append({"name": one.name.removeprefix("data/"), "bucket": f"{one.name}/shard-{{00000..{len(one.counts) - 1:05d}}}.jsonl.gz",
+        shards = f"shard-{{00000..{len(one.counts) - 1:05d}}}.jsonl.gz"
+        specs.append({"name": one.name.removeprefix("data/"), "bucket": f"{one.bucket}/{shards}",
                       "objective": {"type": "triplet", "columns": ["query", "document", "negatives"]}, "kd_loss": p.scores,
                       "query_prefix": "search_query", "document_prefix": "search_document"})  # fmt: skip
     sink.bytes("data.yaml", yaml.safe_dump({"datasets": specs}, sort_keys=False).encode())
@@ -84,8 +91,9 @@ def write(examples: Examples, p: Contrastors, sink: Sink) -> None:
 
 def usage(p: Contrastors) -> str:
     """How to load it."""
-    return """For contrastors' streaming reader: copy `data` to your bucket, put the bucket before each `bucket:` of `data.yaml`, and give that file
-as the data specification. It drops a shard that is smaller than a global batch.
+    return f"""For contrastors' streaming reader: copy what is in `data` to `{p.bucket}`, and give it
+`data.yaml`, which names that place. Keys of the sidecars are made of the path, so another place needs another export.
+A shard smaller than a global batch is dropped.
 """
 
 

@@ -1,4 +1,4 @@
-"""The rows of a published set as a trainer takes them: positives chosen, negatives counted, what cannot be used dropped by name."""
+"""The rows of a published set as a trainer takes them: positives chosen, negatives counted, what is unfit dropped by name."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -34,15 +34,15 @@ class Examples:
 
     def _check(self) -> None:
         if missing := [name for name in NEEDS if name not in self.names]:
-            raise InputError(f"the set has no column {missing[0]}; export takes the rows of a training set (write_training_set)")
+            raise InputError(f"the set has no column {missing[0]}; export takes a training set, as write_training_set makes it")
         wanted = self._p.negatives
         if "negatives" not in self.names and (self._p.least or (isinstance(wanted, int) and wanted)):
             mend = "this trainer needs them: mine some, or take another" if self._p.least else "leave --set negatives out"
             raise InputError(f"the set has no negatives; {mend}")
         beside = ["positive_scores"] + ["negative_scores"] * ("negatives" in self.names and wanted != 0)
         if self._p.scored and (lost := [name for name in beside if name not in self.names]):
-            raise InputError(f"the set has no {lost[0]}, and this export needs a teacher's; score the candidates, and publish with"
-                             " scores: true, or choose another loss")  # fmt: skip
+            raise InputError(f"the set has no {lost[0]}, which this export needs; score the candidates and publish with scores: true,"
+                             " or choose another loss")  # fmt: skip
 
     def _counted(self) -> int | None:
         """Negatives in every row; None where rows keep what they have."""

@@ -51,8 +51,9 @@ def write(examples: Examples, p: FlagEmbedding, sink: Sink) -> None:
 def usage(p: FlagEmbedding) -> str:
     """How to load it."""
     distilled = " --knowledge_distillation True" if p.scores else ""
-    return f"""For FlagEmbedding's embedders and rerankers: `--train_data train{distilled} --same_dataset_within_batch True`. Where rows have a
-`prompt`, it is read only if `--query_instruction_for_retrieval` is given (any value) with `--query_instruction_format`.
+    return f"""For FlagEmbedding's embedders and rerankers:
+`--train_data train{distilled} --same_dataset_within_batch True`. Where rows have a `prompt`, it is read only
+if `--query_instruction_for_retrieval` is given (any value) with `--query_instruction_format`.
 """
 
 

@@ -51,11 +51,11 @@ def write(examples: Examples, p: HfDatasets, sink: Sink) -> None:
 
 def usage(p: HfDatasets) -> str:
     """How to load it."""
-    return """Every column of the set, for `datasets`: `load_dataset(folder, split="train")`, or with `streaming=True`. A trainer that takes
-every column for a text needs `select_columns`. `push_to_hub` keeps the card.
+    return """Every column of the set, for `datasets`: `load_dataset(folder, split="train")`, or with `streaming=True`. A trainer
+that takes every column for a text needs `select_columns`. `push_to_hub` keeps the card.
 """
 
 
-CARRIES = frozenset({"position", "batch", "cluster", "masked_ids", "weight", "licence", "generator", "query_type", "source", "instruction"})
+CARRIES = frozenset({"position", "batch", "cluster", "masked_ids", "weight", "licence", "generator", "query_type"})
 EXPORTER = Exporter("parquet of every column, ids in hex, with a card, for load_dataset", HfDatasets, write, usage,
                     lambda p: {"default": "data/train-*.parquet"}, CARRIES)  # fmt: skip

@@ -21,7 +21,7 @@ class LightningIr(Rendered):
 
     least: ClassVar[int] = 1
     positives: Literal["first", "all"] = Field("all", description="explode is not for it: a run has a query once")
-    negatives: Count = Field("all", description="all, most or a number; queries with fewer than its sample_size are dropped by the trainer")
+    negatives: Count = Field("all", description="all, most or a number; the trainer drops queries with fewer than sample_size")
     shard_queries: int = Field(10_000, ge=1, description="queries a run")
 
 
@@ -58,8 +58,8 @@ def _lines(table: pa.Table, p: LightningIr) -> pa.Table:
 def usage(p: LightningIr) -> str:
     """How to load it."""
     targets = "score" if p.scores else "relevance"
-    return f"""For lightning-ir: one `RunDataset("runs/run-00000.parquet", depth=…, sample_size=…, targets="{targets}")` a file, of which its data module
-takes several.
+    return f"""For lightning-ir, whose data module takes several of them, a file each:
+`RunDataset("runs/run-00000.parquet", depth=…, sample_size=…, targets="{targets}")`.
 """
 
 

@@ -20,13 +20,13 @@ from operators.exporters.options import Exporter
 class MosaicMl(Everything):
     """Every column of the set; lists as JSON."""
 
-    shard_bytes: int = Field(1 << 26, ge=1024, le=(1 << 32) - 1, description="bytes a shard, at most, but for a row that is larger")
+    shard_bytes: int = Field(1 << 26, ge=1024, lt=1 << 32, description="bytes a shard, but for a row that is larger")
 
 
 class _Shards:
     def __init__(self, sink: Sink, encodings: dict[str, str], limit: int) -> None:
         self._sink, self._encodings, self._limit = sink, encodings, limit
-        told = {"column_encodings": list(encodings.values()), "column_names": list(encodings), "column_sizes": [None] * len(encodings),
+        told = {"column_encodings": [*encodings.values()], "column_names": [*encodings], "column_sizes": [None] * len(encodings),
                 "compression": None, "format": "mds", "hashes": [], "size_limit": limit, "version": 2}  # fmt: skip
         self._told, self._head = told, json.dumps(told, sort_keys=True).encode()
         self._rows: list[bytes] = []
@@ -79,7 +79,7 @@ def write(examples: Examples, p: MosaicMl, sink: Sink) -> None:
 
 def usage(p: MosaicMl) -> str:
     """How to load it."""
-    return "For MosaicML streaming: `StreamingDataset(local=folder, shuffle=False, batch_size=…)`, or `remote=` where you copied it to.\n"
+    return "For MosaicML streaming: `StreamingDataset(local=folder, shuffle=False, batch_size=…)`, or `remote=` of a copy.\n"
 
 
 EXPORTER = Exporter("MDS shards with their index, lists as JSON", MosaicMl, write, usage, carries=CARRIES)

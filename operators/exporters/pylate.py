@@ -19,7 +19,7 @@ class PyLate(Rendered):
 
     least: ClassVar[int] = 1
     positives: Literal["first", "explode"] = Field("first", description="which stands first in the list")
-    negatives: int | Literal["most"] = Field("most", description="as many in every row; KDProcessing keeps the first n_ways of the list")
+    negatives: int | Literal["most"] = Field("most", description="as many in every row; it keeps the first n_ways of the list")
     scores: Literal[True] = Field(True, description="what is distilled; for contrastive losses take sentence-transformers")
     shard_rows: int = Field(65536, ge=1, description="rows a file, at most")
 

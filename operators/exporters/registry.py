@@ -5,8 +5,9 @@ from importlib import import_module
 from operators.exporters.options import Exporter
 
 TRAINERS = {
-    "sentence-transformers": "sentence_transformers", "FlagEmbedding": "flag_embedding", "BEIR": "beir", "datasets": "hf_datasets",
-    "Tevatron": "tevatron", "PyLate": "pylate", "contrastors": "contrastors", "ms-swift": "swift", "NeMo-Automodel": "automodel", "lightning-ir": "lightning_ir",
+    "sentence-transformers": "sentence_transformers", "FlagEmbedding": "flag_embedding", "BEIR": "beir",
+    "datasets": "hf_datasets", "Tevatron": "tevatron", "PyLate": "pylate", "contrastors": "contrastors", "ms-swift": "swift",
+    "NeMo-Automodel": "automodel", "lightning-ir": "lightning_ir",
     "WebDataset": "webdataset", "MosaicML": "mosaicml",
 }  # fmt: skip
 

@@ -57,7 +57,8 @@ class SentenceTransformers(Told):
 
         if self.loss not in LOSSES:
             close = get_close_matches(self.loss, LOSSES, 1, 0.4)
-            raise ValueError(f"loss: {self.loss} is none that this knows; {f'did you mean {close[0]}?' if close else self._known()}")
+            hint = f"did you mean {close[0]}?" if close else f"it knows {', '.join(LOSSES)}"
+            raise ValueError(f"loss: {self.loss} is none that this knows; {hint}")
         one_row = self.layout in ("tuple", "triplet", "distilled")
         if one_row and (self.negatives == "all" or self.positives == "all"):
             name = "negatives" if self.negatives == "all" else "positives"
@@ -68,13 +69,9 @@ class SentenceTransformers(Told):
         if self.layout == "distilled" and self.negatives == 0:
             raise ValueError(f"negatives: {self.loss} compares scores of at least one negative; give more than 0")
         if self.scores and self.layout != "labelled list":
-            raise ValueError(f"scores does nothing with {self.loss}, which {'has' if self.scored else 'takes'} "
-                             f"{'them anyway' if self.scored else 'none'}; leave it out")  # fmt: skip
+            told = "has them anyway" if self.layout in ("distilled", "pair") else "takes none"
+            raise ValueError(f"scores does nothing with {self.loss}, which {told}; leave it out")
         return self
-
-    @staticmethod
-    def _known() -> str:
-        return f"it knows {', '.join(LOSSES)}"
 
 
 def write(examples: Examples, p: SentenceTransformers, sink: Sink) -> None:
@@ -83,7 +80,7 @@ def write(examples: Examples, p: SentenceTransformers, sink: Sink) -> None:
     if p.layout == "triplet":
         examples.count = 1
     if p.layout == "distilled" and examples.count == 0:
-        raise InputError(f"{p.loss} compares scores of a positive and of negatives, and most rows have none; give --set negatives=N")
+        raise InputError(f"{p.loss} compares scores of a positive and negatives, and most rows have none; give --set negatives=N")
     folders: dict[tuple[str, str], Shards] = {}
     for table in examples.tables():
         sources, told = text_of(table, "source").to_pylist(), text_of(table, "instruction").to_pylist()
@@ -136,7 +133,7 @@ def _laid(table: pa.Table, p: SentenceTransformers, count: int | None) -> Iterat
 def usage(p: SentenceTransformers) -> str:
     """How to load it."""
     kind = "CrossEncoderTrainer" if p.layout.startswith("labelled") else "SentenceTransformerTrainer"
-    return f"""For `{p.loss}`. Each folder below `train` is one source (and instruction); `prompts.json`, where it is there, is the
+    return f"""For `{p.loss}`. Each folder below `train` is one source (and instruction); `prompts.json`, if it is there, is the
 trainer's argument `prompts`. Rows of one query share its text: `BatchSamplers.NO_DUPLICATES` keeps them out of one batch.
 
 ```python
@@ -149,4 +146,4 @@ train = {{d.name: load_dataset("parquet", data_files=str(d / "*.parquet"), split
 """
 
 
-EXPORTER = Exporter("parquet in the columns of a loss (--set loss=…); prompts.json for the trainer", SentenceTransformers, write, usage)
+EXPORTER = Exporter("parquet in the columns of a loss (--set loss=…); prompts.json for it", SentenceTransformers, write, usage)

@@ -36,7 +36,8 @@ def write(examples: Examples, p: Swift, sink: Sink) -> None:
         for part in slices(table, 1024):
             told = text_of(part, "instruction").to_pylist() if p.prompts == "trainer" else [""] * len(part)
             said = queries(part, p.template if p.prompts == "text" else None)
-            for query, instruction, good, bad in zip(said, told, part["positives"].to_pylist(), part["negatives"].to_pylist(), strict=True):
+            sides = (part[name].to_pylist() for name in ("positives", "negatives"))
+            for query, instruction, good, bad in zip(said, told, *sides, strict=True):
                 system = [_message("system", instruction)] if instruction else []
                 file.write(dumped({
                     "messages": [*system, _message("user", query)], "positive_messages": [[_message(role, one)] for one in good],
@@ -51,7 +52,7 @@ def _message(role: str, content: str) -> dict[str, Any]:
 def usage(p: Swift) -> str:
     """How to load it."""
     loss = "embedding --loss_type infonce" if p.task == "embedding" else "reranker --loss_type listwise_reranker"
-    return f"For ms-swift: `swift sft --task_type {loss} --dataset train.jsonl`. `INFONCE_HARD_NEGATIVES` may be the number of negatives.\n"
+    return f"For ms-swift: `swift sft --task_type {loss} --dataset train.jsonl`; `INFONCE_HARD_NEGATIVES` may be their number.\n"
 
 
 EXPORTER = Exporter("messages as JSON lines, to embed or rerank (--set task=reranker); no scores", Swift, write, usage)

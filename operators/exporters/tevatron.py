@@ -1,4 +1,4 @@
-"""Tevatron: texts within the rows, which its release and its distillation read, or ids beside a corpus, as its main branch does."""
+"""Tevatron: texts in the rows, which its release and its distillation read, or ids beside a corpus, as its main branch does."""
 
 from typing import Any, ClassVar, Literal
 
@@ -16,7 +16,7 @@ class Tevatron(Rendered):
 
     least: ClassVar[int] = 1
     positives: Literal["first", "explode", "all"] = Field("all", description="all: they take turns by epoch")
-    negatives: Count = Field("all", description="all, most or a number; it takes train_group_size - 1 of them, and repeats where short")
+    negatives: Count = Field("all", description="all, most or a number; it takes train_group_size - 1, and repeats where short")
     layout: Literal["texts", "ids"] = Field("texts", description="texts: in the rows; ids: beside corpus.jsonl (main branch)")
 
     @model_validator(mode="after")
@@ -65,12 +65,13 @@ def _rows(file: Lines, names: list[str], said: list[str], listed: list[Any], tex
 def usage(p: Tevatron) -> str:
     """How to load it."""
     if p.layout == "ids":
-        return """For Tevatron's main branch: `--dataset_name json --dataset_path train.jsonl --corpus_name json --corpus_path corpus.jsonl`.
+        return """For Tevatron's main branch:
+`--dataset_name json --dataset_path train.jsonl --corpus_name json --corpus_path corpus.jsonl`.
 The corpus' column is `text`, as its code reads; its README says `document_text`, which trains on empty documents.
 """
-    return """For Tevatron's release 0.1 (`--dataset_name json --train_dir …`, preprocessed by `TrainPreProcessor`) and its main branch
+    return """For Tevatron's release 0.1 (`--train_dir …`, preprocessed by `TrainPreProcessor`) and its main branch
 (`--dataset_name json --dataset_path train.jsonl`), with scores also for its distillation.
 """
 
 
-EXPORTER = Exporter("JSON lines of queries with their passages, or ids beside a corpus (--set layout=ids)", Tevatron, write, usage)
+EXPORTER = Exporter("JSON lines of queries with passages, or ids beside a corpus (--set layout=ids)", Tevatron, write, usage)

@@ -29,7 +29,7 @@ def write(examples: Examples, p: WebDataset, sink: Sink) -> None:
                 if not done % p.shard_rows:
                     if opened:
                         opened.close()
-                    opened = tarfile.open(fileobj=sink.lines(name).stream, mode="w", format=tarfile.USTAR_FORMAT)
+                    opened = tarfile.TarFile(fileobj=sink.lines(name).stream, mode="w", format=tarfile.USTAR_FORMAT)
                 said = json.dumps(row, ensure_ascii=False, allow_nan=False).encode()
                 member = tarfile.TarInfo(f"{done:09d}.json")
                 member.size = len(said)
@@ -47,7 +47,7 @@ def write(examples: Examples, p: WebDataset, sink: Sink) -> None:
 
 def usage(p: WebDataset) -> str:
     """How to load it."""
-    return """For WebDataset: `wds.WebDataset("train-{000000..N}.tar", shardshuffle=False).decode()`; each sample's `json` is one row of the set.
+    return """For WebDataset: `wds.WebDataset("train-{000000..N}.tar", shardshuffle=False).decode()`; a sample's `json` is a row.
 """
 
 

@@ -1,5 +1,6 @@
 """Each export is read by its trainer's own loader, in its own environment; what reached the loss or collator is what was written."""
 
+import secrets
 from collections import Counter
 
 import pytest
@@ -150,8 +151,9 @@ def scored(row):
 
 @pytest.mark.parametrize("sets", [["scores=true"], ["positives=explode"]])
 def test_contrastors(capsys, table, made, cut, tmp_path, sets):
-    exported(capsys, made, "contrastors", tmp_path / "out", "shard_rows=6", *sets)
-    got = loaded("contrastors", "contrastors", tmp_path / "out", negatives=3, bucket=str(tmp_path / "out"))
+    out = tmp_path / f"out-{secrets.token_hex(8)}"  # it keeps copies by the last four parts of a path
+    exported(capsys, made, "contrastors", out, "shard_rows=6", f"bucket={out}/data", *sets)
+    got = loaded("contrastors", "contrastors", out, negatives=3)
     rows = expected(table, "explode" if "positives=explode" in sets else "first", 3)
     want = counted((cut(prompted(r)), [cut(t) for t in (*r["positives"], *r["negatives"])], scored(r) if "scores=true" in sets else None) for r in rows)
     reached = counted((r["query"], r["texts"], r["scores"]) for r in got["rows"])

@@ -4,7 +4,6 @@ import sys
 import types
 from importlib.metadata import version
 
-
 import transformers.feature_extraction_utils  # noqa: F401  # before the next lines: it looks for torchvision
 
 from tests.exports.loaders.common import answer, told
