@@ -110,9 +110,14 @@ def _there(folder: Path, said: dict[str, Any]) -> dict[str, Any]:
         raise InputError(f"--out {folder}: it is not empty; give a new folder")
     for one in whole["files"]:
         path = folder / one["file"]
-        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != one["sha256"]:
+        if not path.is_file() or _digest(path) != one["sha256"]:
             raise InputError(f"--out {folder}: {one['file']} was changed since it was exported; give a new folder")
     return whole | {"there": True}
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _written(home: Store, name: str, manifest: dict[str, Any], made: Exporter, p: Export, aside: Path) -> dict[str, Any]:

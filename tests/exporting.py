@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +26,16 @@ INSTRUCTIONS = ["", "Find the function that is described.", "Name the module: {q
 ODD = ["tab\there, and\nnew lines\r\n at the end ", "a separator\u2028within, \x0b and \u0085", "\"quotes\" 'and' \\backslashes\\ {braces} </s>", "日本語の文。", "é̂ 𝔘nicode 🙂"]
 
 
+@cache
 def texts(count: int) -> list[str]:
     """Distinct real descriptions, the odd ones first."""
-    found = dict.fromkeys([*ODD, *(said for _, _, said in docs() if 40 < len(said) < 200)])
+    found = dict.fromkeys([*ODD, *_described()])
     return list(found)[:count]
+
+
+@cache
+def _described() -> list[str]:
+    return [said for _, _, said in docs() if 40 < len(said) < 200]
 
 
 def table_of(rows: int = 60, seed: int = 0, *, negatives=True, told=True, sources=("python/docs", "pkg desc"), most=3):

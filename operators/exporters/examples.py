@@ -41,8 +41,8 @@ class Examples:
             raise InputError(f"the set has no negatives; {mend}")
         beside = ["positive_scores"] + ["negative_scores"] * ("negatives" in self.names and wanted != 0)
         if self._p.scored and (lost := [name for name in beside if name not in self.names]):
-            raise InputError(f"the set has no {lost[0]}, which this export needs; score the candidates and publish with scores: true,"
-                             " or choose another loss")  # fmt: skip
+            raise InputError(f"the set has no {lost[0]}, which this export needs; score the candidates and publish with"
+                             " scores: true, or choose another loss")  # fmt: skip
 
     def _counted(self) -> int | None:
         """Negatives in every row; None where rows keep what they have."""
