@@ -44,11 +44,11 @@ def cross(task: Task, bench: Bench) -> Records:
 
 
 def _ranges(parts: Records, rows: int) -> list[Records]:
-    """Neighbouring parts of about so many rows together."""
+    """Neighbouring parts of at most so many rows together, or one: what is held at once is as large in any corpus."""
     out: list[Records] = []
-    held = rows
+    held = 0
     for part in parts:
-        if held >= rows:
+        if not out or held + part["rows"] > rows:
             out.append([])
             held = 0
         out[-1].append(part)

@@ -1,11 +1,11 @@
 """Curation of pairs and of rows: what filters remove of planted noise and cost of what is good, and what a selection covers.
 
-`PARTS` names some of: `consistency` (10, 30 and 50 % of the pairs get another pair's passage; round trips by k over the whole
-corpus, a drawn pool as E5's and shards as Arctic's, beside floors and a drop by chance of as many) and `selection` (coverage of
-10 and 25 % of the passages, beside five draws). `COLLECTIONS` and `ENCODERS` name some of these; rows of others stay. Settings
-are chosen on vaswani and cisi; the others only report. A query of vaswani has 22 and one of cisi 41 relevant documents, a mined
-pair one: in a pair's ranking the query's other relevant documents count for nothing. MiniLM is asked in bfloat16 (cosine to
-float32 0.99996).
+`PARTS` names some of: `planted` (`tests.bench.curate_planted`), `consistency` (10, 30 and 50 % of the pairs get another pair's
+passage; round trips by k over the whole corpus, a drawn pool as E5's and shards as Arctic's, beside floors and a drop by chance
+of as many) and `selection` (coverage of 10 and 25 % of the passages, beside five draws). `COLLECTIONS` and `ENCODERS` name some
+of these; rows of others stay. Settings are chosen on vaswani and cisi; the others only report. A query of vaswani has 22 and one
+of cisi 41 relevant documents, a mined pair one: in a pair's ranking the query's other relevant documents count for nothing.
+MiniLM is asked in bfloat16 (cosine to float32 0.99996).
 """
 
 import os
@@ -36,6 +36,7 @@ from operators.retrieve_dense import RetrieveDense, retrieve_dense
 from operators.round_trip import RoundTrip, round_trip
 from operators.score_pairs import ScorePairs, name_of, score_pairs
 from operators.structural_pairs import StructuralPairs, structural_pairs
+from tests.bench import curate_planted
 from tests.bench.harness import data, save, stored
 
 COLLECTIONS = {
@@ -276,9 +277,13 @@ PARTS = {"consistency": consistency, "selection": selection}
 
 
 def main() -> None:
-    parts, names, encoders = (
-        os.environ.get(name, ",".join(every)).split(",") for name, every in (("PARTS", PARTS), ("COLLECTIONS", COLLECTIONS), ("ENCODERS", ENCODERS))
-    )
+    every = (("PARTS", (*PARTS, "planted")), ("COLLECTIONS", COLLECTIONS), ("ENCODERS", ENCODERS))
+    parts, names, encoders = (os.environ.get(name, ",".join(known)).split(",") for name, known in every)
+    if "planted" in parts:
+        parts.remove("planted")
+        curate_planted.main()
+    if not parts:
+        return
     for name in names:
         c = gather(name)
         for key in encoders:

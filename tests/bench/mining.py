@@ -2,7 +2,9 @@
 
 `RUNS=pkgdesc` (65k documents, MiniLM, a cross-encoder on the top 20 of 500 queries, then ours with the encoder in bfloat16),
 `small` (a third of it, with a quarter of the queries), `docs` (110k, the static encoder), `million` (the same, 1M documents).
-`CROSS_ENCODER=folder` is the teacher of both.
+`CROSS_ENCODER=folder` is the teacher of both. `KEEP=folder` keeps a run's store there; where that holds the vectors already,
+all phases but the encoding are measured, the peer's with the same vectors, and the rows of the encoding stay as they were.
+`ENCODER=key` encodes for such a store with another one.
 """
 
 import json
@@ -24,7 +26,7 @@ import yaml
 from operators.engines.models import place, read_entries
 from tests.bench.harness import ROOT, Peak, data, save, stored, watched
 
-CROSS = os.environ.get("CROSS_ENCODER", "")
+CROSS, KEEP = os.environ.get("CROSS_ENCODER", ""), os.environ.get("KEEP", "")
 RUNS: dict[str, tuple[str, str, int, int]] = {  # corpus, encoder, documents (0: all), queries
     "pkgdesc": ("debian_pkgdesc_en", "minilm", 0, 20_000), "small": ("debian_pkgdesc_en", "minilm", 20_000, 5_000),
     "docs": ("debian_docs_en", "static", 0, 20_000), "million": ("debian_docs_en", "static", 1_000_000, 20_000),
@@ -82,13 +84,28 @@ def _grown(bodies: list[str], documents: int) -> Iterator[pa.Table]:
         yield pa.table({"_id": [str(i) for i in where], "text": told})
 
 
+def prepare(name: str, encoder: str, home: Path, cross: str = CROSS) -> list[str]:
+    """Write the collection and the flow. Where the vectors are kept: forget what comes behind them, and name their steps."""
+    corpus, _, documents, queries = RUNS[name]
+    if not (home / "corpus.parquet").exists():
+        collection(corpus, documents, queries, home)
+    (home / "flow.yaml").write_text((FLOW + (TAUGHT if cross else "")).replace("ENCODER", encoder))
+    shutil.rmtree(home / "ours", ignore_errors=True)
+    shutil.rmtree(home / "texts", ignore_errors=True)
+    if not (home / "store").exists():
+        return []
+    answer, _, _ = watched("run", str(home / "flow.yaml"), "--store", str(home / "store"), "--until", "asked")
+    for old in (p for kind in ("retrieve_dense", "select_negatives", "sample_rows", "score_teacher") for p in (home / "store" / "steps").glob(f"{kind}-*")):
+        shutil.rmtree(old)
+    homes = {f["step"]: str(home / "store" / f["home"]) for f in answer["funnel"]}
+    return [homes["vectors"], homes["asked"]]
+
+
 def ours(name: str, encoder: str, home: Path, cross: str = CROSS) -> list[dict[str, Any]]:
     """Cold, then warm: a new margin, a new k, 1 % new queries."""
-    (home / "flow.yaml").write_text((FLOW + (TAUGHT if cross else "")).replace("ENCODER", encoder))
     if cross:
-        entry = {"kind": "teacher", "backend": "cross-encoder", "model": cross, "activation": "sigmoid", "max_tokens": 256}
-        (home / "models.yaml").write_text(yaml.safe_dump({"trained": entry}))
-    rows = []
+        teach(home, cross)
+    rows, kept = [], False
     for phase, more in (("cold", []), ("new margin", ["negatives.margin=0.1"]), ("new k", ["dense.top_k=50"]), ("1 % new queries", ["pairs.path=pairs_more.parquet"])):
         sets = [x for one in more for x in ("--set", one)]
         answer, seconds, peak = watched("run", str(home / "flow.yaml"), "--store", str(home / "store"), *sets)
@@ -99,20 +116,44 @@ def ours(name: str, encoder: str, home: Path, cross: str = CROSS) -> list[dict[s
             key = PHASES.get(f["step"], "rest")
             spent[key] = spent.get(key, 0.0) + (0 if f["stored"] else f["seconds"])
         if phase == "cold":
-            rows += [{**base, "phase": k, "seconds": round(v, 1)} for k, v in spent.items()]
+            kept = all(f["stored"] for f in answer["funnel"] if f["step"] == "vectors")
+            rows += [{**base, "phase": k, "seconds": round(v, 1)} for k, v in spent.items() if not kept or k in ("search", "filter", "teacher")]
             shutil.copytree(home / "store" / next(f["home"] for f in answer["funnel"] if f["step"] == "negatives"), home / "ours")
             shutil.copytree(home / "store" / next(f["home"] for f in answer["funnel"] if f["step"] == "texts"), home / "texts")
-        rows.append({**base, "phase": "total" if phase == "cold" else f"warm: {phase}", "seconds": seconds, "anon_mib": peak.mib})
-    return rows
+        rows.append({**base, "phase": f"warm: {phase}" if phase != "cold" else "total but encoding" if kept else "total", "seconds": seconds, "anon_mib": peak.mib})
+    return rows + (in_half(name, home, cross) if cross else [])
 
 
-def theirs(name: str, encoder: str, home: Path) -> list[dict[str, Any]]:
+def teach(home: Path, cross: str, **more: str) -> None:
+    """Write the entry of the cross-encoder."""
+    entry = {"kind": "teacher", "backend": "cross-encoder", "model": cross, "activation": "sigmoid", "max_tokens": 256, **more}
+    (home / "models.yaml").write_text(yaml.safe_dump({"trained": entry}))
+
+
+def in_half(name: str, home: Path, cross: str) -> list[dict[str, Any]]:
+    """The teacher once more in bfloat16, and how far its scores are from those in float32."""
+    told = []
+    for more in ({}, {"dtype": "bfloat16"}):
+        teach(home, cross, **more)
+        answer, _, _ = watched("run", str(home / "flow.yaml"), "--store", str(home / "store"), "--until", "scored")
+        step = answer["funnel"][-1]
+        files = sorted((home / "store" / step["home"]).glob("parts/*.parquet"))
+        told.append(pa.concat_tables(pq.read_table(p, columns=["teacher_scores"]) for p in files)["teacher_scores"].combine_chunks())
+    one, other = (list_.flatten().drop_null().to_numpy() for list_ in told)
+    best = [[max(range(len(row)), key=row.__getitem__) for row in ([x for x in r if x is not None] for r in list_.to_pylist()) if row] for list_ in told]
+    same = sum(a == b for a, b in zip(*best, strict=True))
+    said = f"teacher in bfloat16: scores differ by {abs(one - other).mean():.5f}, at most {abs(one - other).max():.5f}; {same} of {len(best[0])} best alike"
+    return [{"run": name, "tool": "pithead, cross-encoder in bfloat16", "queries": step["rows_in"], "phase": "teacher", "seconds": step["seconds"]},
+            {"run": name, "tool": "agreement", "phase": said}]  # fmt: skip
+
+
+def theirs(name: str, encoder: str, home: Path, vectors: list[str]) -> list[dict[str, Any]]:
     """Cold for all queries; the teacher's phase of a fortieth apart, with the embeddings from its cache; warm with that cache."""
     entry, rows = read_entries(ROOT / "configs" / "models.yaml")[encoder], []
     pairs = pq.read_table(home / "pairs.parquet")
     queries = len(pairs)
     pq.write_table(pairs.slice(0, queries // 40), home / "pairs_few.parquet")
-    base = {"model": str(place(entry.model)), "static": encoder == "static", "corpus": f"{home}/corpus.parquet", "negatives": 5, "cache": f"{home}/cache"}
+    base = {"model": str(place(entry.model)), "static": encoder == "static", "corpus": f"{home}/corpus.parquet", "negatives": 5, "cache": f"{home}/cache", "vectors": vectors}
     options = {"relative_margin": 0.05, "range_max": 100, "use_faiss": True}
     calls = [("cold", {"pairs": f"{home}/pairs.parquet", "options": options, "out": f"{home}/theirs.parquet"}),
              ("warm: new margin", {"pairs": f"{home}/pairs.parquet", "options": {**options, "relative_margin": 0.1}})]  # fmt: skip
@@ -133,8 +174,8 @@ def theirs(name: str, encoder: str, home: Path) -> list[dict[str, Any]]:
         parts = {k: told.get(k, 0.0) for k in ("encode", "search", "teacher")}
         parts["filter"] = told["total"] - sum(parts.values())
         if phase == "cold":
-            rows += [{**line, "phase": k, "seconds": round(v, 1)} for k, v in parts.items() if k != "teacher"]
-            rows.append({**line, "phase": "total", "seconds": round(time.monotonic() - start, 1), "anon_mib": peak.mib})
+            rows += [{**line, "phase": k, "seconds": round(v, 1)} for k, v in parts.items() if k != "teacher" and not (vectors and k == "encode")]
+            rows.append({**line, "phase": "total but encoding" if vectors else "total", "seconds": round(time.monotonic() - start, 1), "anon_mib": peak.mib})
         elif phase == "teacher":
             rows.append({**line, "phase": "teacher", "seconds": round(parts["teacher"], 1), "anon_mib": peak.mib})
         else:
@@ -157,23 +198,26 @@ def agreement(name: str, encoder: str, home: Path) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    rows = [] if "RUNS" not in os.environ else [r for r in stored("mining") if r["run"] not in os.environ["RUNS"].split()]
+    rows = stored("mining")
     for name in os.environ.get("RUNS", " ".join(RUNS)).split():
-        corpus, encoder, documents, queries = RUNS[name]
-        home = Path(tempfile.mkdtemp(prefix="pithead-bench-"))
-        collection(corpus, documents, queries, home)
-        rows += ours(name, encoder, home)
-        rows += theirs(name, encoder, home)
-        rows += agreement(name, encoder, home)
-        if name == "pkgdesc":
-            save("mining", rows)
+        encoder = os.environ.get("ENCODER", RUNS[name][1])
+        home = Path(KEEP or tempfile.mkdtemp(prefix="pithead-bench-"))
+        vectors = prepare(name, encoder, home)
+        made = ours(name, encoder, home)
+        made += theirs(name, encoder, home, vectors)
+        made += agreement(name, encoder, home)
+        rows = [r for r in rows if r["run"] != name or (vectors and r["phase"] in ("encode", "total"))] + made
+        save("mining", rows)
+        if name == "pkgdesc" and not vectors:
             half = home / "half"
             half.mkdir()
             for file in home.glob("*.parquet"):
                 shutil.copyfile(file, half / file.name)
+            prepare(name, f"{encoder}-bfloat16", half, cross="")
             rows += [*ours(name, f"{encoder}-bfloat16", half, cross=""), *agreement(name, f"{encoder}-bfloat16", half)]
-        save("mining", rows)
-        shutil.rmtree(home)
+            save("mining", rows)
+        if not KEEP:
+            shutil.rmtree(home)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """sentence-transformers' `mine_hard_negatives`, timed by phase: `python -m tests.bench.mining_peer SPEC.json`.
 
-SPEC: pairs (parquet: query, passage), corpus (parquet: text), model, static, negatives, options, cross_encoder, cache. It
-prints one line of JSON: seconds by phase, and the negatives of each query as texts in a file.
+SPEC: pairs (parquet: query, passage), corpus (parquet: text), model, static, negatives, options, cross_encoder, cache, and
+vectors: two steps of Pithead's, whose vectors of passages and of queries are taken in place of an encoding. It prints one
+line of JSON: seconds by phase, and the negatives of each query as texts in a file.
 """
 
 import contextlib
@@ -51,6 +52,8 @@ def main() -> None:
 
         model = static_model(said["model"]) if said["static"] else SentenceTransformer(said["model"], device="cpu")
         cross = CrossEncoder(said["cross_encoder"], device="cpu", max_length=256) if said.get("cross_encoder") else None
+    if said.get("vectors"):
+        model.encode_document, model.encode_query = (looked_up(Path(home), name) for home, name in zip(said["vectors"], ("passage_id", "query_id"), strict=True))
     for method in ("encode_query", "encode_document"):
         watch.wrap(model, method, "encode")
     watch.wrap(model, "similarity", "search")
@@ -68,6 +71,24 @@ def main() -> None:
     if said.get("out"):
         got.to_parquet(said["out"])
     print(json.dumps({"seconds": watch.seconds, "rows": len(got)}))
+
+
+def looked_up(home: Path, name: str) -> Any:
+    """An encoder's method that answers from a stored step."""
+    import numpy as np
+    import pyarrow as pa
+
+    from operators.columns import content_ids, vectors
+
+    rows = pa.concat_tables([pq.read_table(path, columns=[name, "vector"]) for path in sorted(home.glob("parts/*.parquet"))]).combine_chunks()
+    where, matrix = {one: i for i, one in enumerate(rows[name].to_pylist())}, vectors(rows["vector"])
+
+    def encode(texts: list[str], **_: Any) -> Any:
+        plain = [""] * len(texts)
+        ids = content_ids(texts, plain) if name == "query_id" else content_ids(plain, texts)
+        return matrix[np.array([where[one] for one in ids.to_pylist()])]
+
+    return encode
 
 
 def static_model(folder: str) -> Any:

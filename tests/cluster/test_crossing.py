@@ -8,6 +8,8 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from cluster.store import Store
+from flows.flow import load
+from flows.verify import verify
 from tests.flows.test_run import go, table
 
 FLOW = """
@@ -134,3 +136,14 @@ def test_a_lost_earlier_set_costs_a_search_and_no_error(grown):
         file.unlink()
     say(home, [*docs, "bread"], asked)
     assert reused(go(path, store)) == 0
+
+
+def test_a_damaged_side_is_found_and_made_again(grown):
+    home, path, store, docs, asked = grown
+    file = next((home / "s" / "steps").glob("retrieve_dense-*/sides/*"))
+    file.write_bytes(file.read_bytes()[:-1])
+    assert any("/sides/" in fault for fault in verify(load(path, ()), store))
+    go(path, store)
+    assert verify(load(path, ()), store) == []
+    say(home, docs, [*asked, "bread"])
+    assert reused(go(path, store)) == 20
