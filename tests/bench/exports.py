@@ -1,6 +1,7 @@
 """Every export read by its trainer (tests/exports/test_trainers.py): version, loaded, steps, rows equal; and reading back at speed.
 
-A trainer whose environment is missing is a row with the reason. `BENCH_SPEED=0` leaves the speeds out.
+A trainer whose environment is missing is a row with the reason. `BENCH_ONLY="pylate or beir"` does those alone and `BENCH_ONLY=speed`
+the speeds; the rows of the others stay.
 """
 
 import json
@@ -17,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from flows.export import export
-from tests.bench.harness import ROOT, Peak, save
+from tests.bench.harness import ROOT, Peak, save, stored
 from tests.exporting import publish, table_of
 
 _STREAM = """import sys, datasets
@@ -28,10 +29,23 @@ print(sum(1 for f in files for b in pq.ParquetFile(f).iter_batches(1024) for _ i
 
 
 def main() -> None:
-    home = Path(tempfile.mkdtemp(prefix="pithead-bench-"))
+    home, only = Path(tempfile.mkdtemp(prefix="pithead-bench-")), os.environ.get("BENCH_ONLY", "")
+    rows = ([] if only == "speed" else trainers(home, only)) + (speeds(home) if only in ("", "speed") else [])
+    known = {(row["trainer"], row.get("export"), row.get("rows")): row for row in [*(stored("exports") if only else []), *rows]}
+    save("exports", list(known.values()))
+
+
+def trainers(home: Path, only: str) -> list[dict]:
+    """What every test of a trainer found, with the version that it ran."""
     log, report = home / "log.jsonl", home / "report.xml"
     env = {**os.environ, "PITHEAD_EXPORTS_LOG": str(log)}
-    subprocess.run([sys.executable, "-m", "pytest", "-q", "tests/exports/test_trainers.py", f"--junitxml={report}"], cwd=ROOT, env=env, check=False)
+    command = [sys.executable, "-m", "pytest", "-q", "tests/exports/test_trainers.py", f"--junitxml={report}", "-k", only]
+    subprocess.run(command, cwd=ROOT, env=env, check=False)
+    return found(log, report)
+
+
+def found(log: Path, report: Path) -> list[dict]:
+    """A row a test: what its loader told, and whether pytest held it equal."""
     said = {one["test"]: one for one in map(json.loads, log.read_text().splitlines())} if log.exists() else {}
     rows = []
     for case in ElementTree.parse(report).iter("testcase"):
@@ -41,7 +55,7 @@ def main() -> None:
         rows.append({"trainer": trainer or re.sub(r"^test_|\[.*", "", name), "export": name, "version": one.get("version", ""),
                      "loaded": bool(one), "stepped": one.get("steps", 0), "rows_equal": skipped is None and case.find("failure") is None,
                      **({"reason": skipped.get("message")} if skipped is not None else {})})  # fmt: skip
-    save("exports", rows + (speeds(home) if os.environ.get("BENCH_SPEED") != "0" else []))
+    return rows
 
 
 def speeds(home: Path) -> list[dict]:

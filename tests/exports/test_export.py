@@ -141,6 +141,11 @@ def test_sets_that_lack_something_are_refused(capsys, made, table, tmp_path):
     assert "no column query_id" in str(exported(capsys, publish(tmp_path / "b", table.select(["query"])), "BEIR", tmp_path / "x", status=2))
     assert "it is not empty" in str(exported(capsys, made, "BEIR", tmp_path / "out", status=2))
     assert "no folder of a published set" in str(exported(capsys, tmp_path / "nothing", "BEIR", tmp_path / "x", status=2))
+    manifest = tmp_path / "a" / "set" / "manifest.json"
+    whole = manifest.read_text()
+    manifest.write_text(whole.replace('"rows": 13', '"rows": 12'))
+    assert "it has 13 rows, its manifest says 12" in str(exported(capsys, bare, "BEIR", tmp_path / "x", status=2))
+    manifest.write_text(whole)
     shard = next((tmp_path / "a" / "set").glob("*.parquet"))
     shard.write_bytes(shard.read_bytes()[:-40])
     assert "missing or damaged" in str(exported(capsys, bare, "BEIR", tmp_path / "x", status=2))
@@ -215,6 +220,8 @@ def test_contrastors_shards_are_equal(capsys, made, tmp_path):
         said = json.loads(counts.read_text())
         assert max(said.values()) - min(said.values()) <= 1
         assert all(key == f"bucket/sets/{counts.parent.name}/{key.split('/')[-1]}" for key in said)
+    for packed in (tmp_path / "out").rglob("*.gz"):
+        assert packed.read_bytes()[3:8] == bytes(5)  # no name and no time, which would make bytes differ by the second
     assert Contrastors.model_fields["bucket"].is_required()
 
 
