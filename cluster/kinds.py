@@ -86,7 +86,7 @@ def do_exchange(job: Job) -> dict[str, Any]:
 
 def _cuts(table: pa.Table, where: Any) -> Iterator[tuple[int, pa.Table]]:
     """(bucket, its rows), each bucket once."""
-    order = np.argsort(where, kind="stable")
+    order = np.argsort(where.astype(np.uint16) if len(where) and where.max() < 1 << 16 else where, kind="stable")  # by radix
     table, where = table.take(pa.array(order)), where[order]
     found, starts = np.unique(where, return_index=True)
     ends = [*starts[1:], len(table)][: len(starts)]

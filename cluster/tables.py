@@ -19,6 +19,8 @@ def select(job: Job, name: str) -> pa.Table:
     wanted = job.work.keep
     if wanted is not None:
         wanted = list(dict.fromkeys([*wanted, *job.op.columns_read(job.params)]))
+    elif job.op.closed:  # nothing passes through; a reject is named
+        wanted = [*job.op.columns_read(job.params), *NAMES]
     if job.work.columns:
         return job.store.read_table(name, job.work.columns).select(job.work.columns)
     with job.store.parquet(name) as file:

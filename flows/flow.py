@@ -16,7 +16,7 @@ from flows.config import CONFIGS, ROOT, StepConfig, read_config
 from flows.faults import FlowError, did_you_mean, sentences
 from flows.fingerprint import fingerprint
 from flows.lookup import find_operator, read_models, resolve
-from flows.using import resolve_using, spaces, spaces_above
+from flows.using import depth_above, resolve_using, spaces, spaces_above
 from operators.contract import ARTIFACTS, InputError, Operator, Params
 from operators.engines.models import PACKAGE
 from operators.engines.weights import digest_of
@@ -108,7 +108,8 @@ def _check_step(checks: Checks, name: str, written: StepConfig) -> None:
         _check_columns(checks, at, op, params, sources, written, columns)
         checks.faults += [f"{at}.{f}" for f in agreement(checks, op, params, sources)]
         if op.check and not absent:
-            told = {**models, **spaces_above(checks, sources), **spaces(checks, using, models), ARTIFACTS: frozenset(using)}
+            above = {**spaces_above(checks, sources), **depth_above(checks, sources)}
+            told = {**models, **above, **spaces(checks, using, models), ARTIFACTS: frozenset(using)}
             checks.faults += [f"{at}: {f}" for f in op.check(params, told)]
     writes = {} if params is None or op.shape == "build" else dict(op.columns_written(params))
     kept = {} if op.closed or op.shape == "build" else columns

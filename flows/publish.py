@@ -31,7 +31,7 @@ def publish(
             {"file": f"{kind}-{i:05d}-of-{len(shards):05d}.parquet", "rows": s["rows"], "sha256": s["sha256"]}
             for i, s in enumerate(shards)
         ],
-        "licences": licences_of(store, planned),
+        "licences": licences_of(store, planned, step, manifest),
         "lineage": [lineage(p) for p in planned], **({"sample": sample} if sample else {}),
     }  # fmt: skip
     digest = fingerprint([s["sha256"] for s in content["shards"]], content["schema"], content["licences"])
@@ -104,14 +104,36 @@ def lineage(p: Planned) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def licences_of(store: Store, planned: Sequence[Planned]) -> list[str]:
-    """The distinct licences that the sources state, sorted: a set holds texts of every one of them."""
+def licences_of(store: Store, planned: Sequence[Planned], step: Step, manifest: Mapping[str, Any]) -> list[str]:
+    """The distinct licences of a set's texts, sorted: of a corpus what its rows state, else what the sources above it do.
+
+    A source that stands above an evaluation index alone was compared with, and nothing of it is in the set.
+    """
+    if kind_of(step) == "corpus":
+        return _stated(store, [part["file"] for part in manifest["parts"] if part["rows"]])
+    above = _above(planned, step.name)
+    homes = [p.task.home for p in planned if p.step.op.shape == "source" and p.step.name in above]
+    return _stated(store, [part["file"] for home in homes for part in parts_of(store, [home])])
+
+
+def _stated(store: Store, files: Sequence[str]) -> list[str]:
     import pyarrow.compute as pc
 
     found: set[str] = set()
-    for source in (p for p in planned if p.step.op.shape == "source"):
-        for part in parts_of(store, [source.task.home]):
-            with store.parquet(part["file"]) as parquet:
-                if "licence" in parquet.schema_arrow.names:
-                    found.update(pc.unique(parquet.read(columns=["licence"])["licence"]).to_pylist())
+    for file in files:
+        with store.parquet(file) as parquet:
+            if "licence" in parquet.schema_arrow.names:
+                found.update(pc.unique(parquet.read(columns=["licence"])["licence"]).to_pylist())
     return sorted(x for x in found if x)
+
+
+def _above(planned: Sequence[Planned], name: str) -> set[str]:
+    """The steps that texts of a step come from, and itself."""
+    steps, found, waiting = {p.step.name: p.step for p in planned}, set[str](), [name]
+    while waiting:
+        one = waiting.pop()
+        if one in steps and one not in found and steps[one].op.name != "index_evaluation":
+            found.add(one)
+            against = steps[one].against
+            waiting += [*steps[one].sources, *steps[one].using.values(), *([against] if against else [])]
+    return found

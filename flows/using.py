@@ -99,3 +99,20 @@ def spaces_above(checks: "Checks", sources: list[str]) -> dict[str, Any]:
                     return {"teacher_space": space}
             step = checks.steps.get(step.sources[0]) if step.sources else None
     return {}
+
+
+def depth_above(checks: "Checks", sources: list[str]) -> dict[str, int]:
+    """How many candidates the nearest steps above keep of each query, the fewest; nothing where one does not say."""
+    depths, waiting, seen = [], [*sources], set[str]()
+    while waiting:
+        name = waiting.pop()
+        step = checks.steps.get(name)
+        if step is None or name in seen or not step.spec or not step.known:
+            continue
+        seen.add(name)
+        if step.op.shape != "build" and "candidate_ids" in step.op.columns_written(step.params):
+            depths.append(getattr(step.params, step.op.depth) if step.op.depth else None)
+        else:
+            waiting += step.sources
+    known = [one for one in depths if one is not None]
+    return {"depth": min(known)} if known and len(known) == len(depths) else {}

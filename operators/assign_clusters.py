@@ -1,36 +1,42 @@
 """Each row to its nearest centroid; batches are then drawn within clusters (C34)."""
 
-from typing import Any
-
 import numpy as np
 import pyarrow as pa
+from pydantic import Field
 
 from operators import topk
-from operators.columns import put, vectors
-from operators.contract import Example, InputError, Params, operator, vector
-from operators.fit_clusters import Centroids
+from operators.centroids import BLOCK, Array, Centroids, joined, values_of
+from operators.columns import put
+from operators.contract import Columns, Example, Outcome, Params, operator, reject, text, vector
 
-Array = np.ndarray[Any, Any]
 INT = pa.int32()
-BLOCK = 512  # rows a matrix product; 512 × 10k centroids in float64 are 40 MB
 NEAR = 1e-9  # float64 products of one row differ by far less, however BLAS blocks them
 
 
 class AssignClusters(Params):
-    """Nothing to choose: the centroids say it all."""
+    """The same as of `fit_clusters`."""
+
+    by: str = Field(default="", description="the text column whose values have clusters of their own")
+    vectors: tuple[str, ...] = Field(default=("vector",), min_length=1, description="columns of vectors; two: pairs")
 
 
-@operator("map", version="2", reads={"vector": vector}, writes={"cluster": INT}, rows="same")
-def assign_clusters(table: pa.Table, p: AssignClusters, *, centroids: Centroids) -> pa.Table:
-    """(N,) cluster of the largest float64 dot product; of equal ones, the lowest."""
-    rows, matrix = vectors(table["vector"]), centroids.matrix
-    if len(rows) and rows.shape[1] != matrix.shape[1]:
-        raise InputError(
-            f"assign_clusters: vectors have {rows.shape[1]} dimensions, centroids {matrix.shape[1]}; "
-            "fit the centroids on vectors of the same encoder"
-        )
-    nearest = [_nearest(rows[i : i + BLOCK], matrix) for i in range(0, len(rows), BLOCK)]
-    return put(table, "cluster", pa.array(np.concatenate([np.empty(0, np.int32), *nearest]), INT))
+def _reads(p: AssignClusters) -> Columns:
+    return {**dict.fromkeys(p.vectors, vector), **({p.by: text} if p.by else {})}
+
+
+@operator("map", version="3", reads=_reads, writes={"cluster": INT}, rows="fewer")
+def assign_clusters(table: pa.Table, p: AssignClusters, *, centroids: Centroids) -> pa.Table | Outcome:
+    """(N,) cluster of the largest float64 dot product, among those of the row's value; of equal ones, the lowest."""
+    rows, found = joined(table, p.vectors), np.full(len(table), -1, np.int32)
+    centroids.check(rows, p.by, "assign_clusters")
+    for value, at in values_of(table, p.by).items():
+        if value in centroids.ranges:
+            first, end = centroids.ranges[value]
+            matrix, mine = centroids.matrix[first:end], rows[at]
+            nearest = [_nearest(mine[i : i + BLOCK], matrix) for i in range(0, len(mine), BLOCK)]
+            found[at] = first + np.concatenate(nearest)
+    out, bad = put(table, "cluster", pa.array(found, INT)), found < 0
+    return reject(out, bad, f"no row of its {p.by} was in the fit", table[p.by].to_pylist()) if bad.any() else out
 
 
 def _nearest(rows: Array, matrix: Array) -> Array:

@@ -15,7 +15,7 @@ from operators.contract import Columns, Example, Params, operator, row_id, text
 class AssignShards(Params):
     """How many, and by which id; pairs and passages say the same."""
 
-    shards: int = Field(ge=2, description="about the rows of the corpus by three million, as Arctic has it")
+    shards: int = Field(ge=2, le=2**32 - 1, description="about the rows of the corpus by three million, as Arctic has it")
     key: str = Field(default="passage_id", min_length=1, description="the id of the passage, of pairs that of the positive")
     into: str = Field(default="shard", min_length=1, description="the column to write")
     seed: int = Field(default=0, ge=0)

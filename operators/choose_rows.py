@@ -115,7 +115,7 @@ class _Chooser:
         if self.p.quality:
             rows["key"] = table[self.p.quality].to_numpy().astype(np.float64)
             if self.p.temperature:
-                rows["key"] = rows["key"] / self.p.temperature + _gumbel(rows["draw"])
+                rows["key"] += self.p.temperature * _gumbel(rows["draw"])  # the order of key / temperature + noise
         known = np.flatnonzero(~np.isnan(rows["key"]) & (code >= 0))
         order = known[np.argsort(code[known], kind="stable")]
         found, starts = np.unique(code[order], return_index=True)
@@ -157,6 +157,8 @@ class _Chooser:
         p, values = self.p, sorted(self.counts)
         if missing := sorted(set(p.target) - set(values)) if p.shortfall == "shrink" else []:
             raise InputError(f"choose_rows: no row has the {p.by} {missing[0]!r} of the target; shares cannot hold without it")
+        if values and p.target and not set(p.target) & set(values):
+            raise InputError(f"choose_rows: no row has a {p.by} of target; they have {', '.join(map(repr, values[:5]))}")
         weights = [p.target.get(v, 0.0) if p.target else float(self.counts[v]) ** p.alpha for v in values]
         limits = [min(self.counts[v], p.caps.get(v, p.cap or self.counts[v])) for v in values]
         quotas = apportion(p.budget, weights, limits, p.shortfall == "shrink")
@@ -197,11 +199,12 @@ def _reads(p: ChooseRows) -> Columns:
 
 
 def measure_chosen(made: Chosen, p: ChooseRows) -> dict[str, int]:
-    """Rows chosen, and how many values have one."""
-    return {"chosen": len(made), "values with a row": sum(chosen > 0 for _, chosen in made.quotas.values())}
+    """Rows chosen, how many values have one, and how many values that target or caps name are of no row: misspelt, perhaps."""
+    named = {"named values without a row": len({*p.target, *p.caps} - set(made.quotas))} if p.target or p.caps else {}
+    return {"chosen": len(made), "values with a row": sum(chosen > 0 for _, chosen in made.quotas.values()), **named}
 
 
-@operator("build", version="1", reads=_reads, measure=measure_chosen)
+@operator("build", version="2", reads=_reads, measure=measure_chosen)
 def choose_rows(p: ChooseRows) -> _Chooser:
     """One pass over ids: 32 bytes a row, of a value ``budget`` rows at most and of all a million that wait."""
     return _Chooser(p)

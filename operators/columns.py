@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import xxhash
 
 from operators.contract import row_id
 
+_FOLDED = 1 << 18  # bytes
 SLICE = 8192  # rows turned into Python objects at a time, so that memory stays flat
 
 
@@ -28,7 +30,50 @@ def content_id(*fields: str) -> bytes:
 
 def content_ids(*columns: Iterable[str]) -> pa.Array:
     """`content_id` of every row, as binary(16)."""
-    return pa.array([content_id(*row) for row in zip(*columns, strict=True)], row_id)
+    made = [xxhash.xxh3_128_digest(b"\x1f".join(row)) for row in zip(*map(_normalised, columns), strict=True)]
+    return pa.Array.from_buffers(row_id, len(made), [None, pa.py_buffer(b"".join(made))])
+
+
+def _normalised(values: Iterable[str]) -> Iterator[bytes]:
+    """`normalise` of each value as UTF-8, white space folded in some `_FOLDED` bytes at once: seven tenths of the time."""
+    held, size = list[bytes](), 0
+    for value in values:
+        held.append((value if value.isascii() else unicodedata.normalize("NFC", value)).encode("utf-8", "surrogatepass"))
+        size += len(held[-1]) + 1
+        if size >= _FOLDED:
+            yield from _folded(held)
+            held, size = [], 0
+    yield from _folded(held)
+
+
+def _folded(values: list[bytes]) -> Iterator[bytes]:
+    if not values:
+        return
+    table, codes = _blanks()
+    raw = np.frombuffer((b"\n".join(values) + b"\n\n\n").translate(table), np.uint8)
+    blank = raw == 32
+    lead = np.flatnonzero((raw == 0xC2) | (raw - np.uint8(0xE1) <= 2))  # what other white space begins with
+    for width, known in codes.items() if len(lead) else ():
+        found = lead[np.isin(sum(raw[lead + i].astype(np.int64) << 8 * i for i in range(width)), known)]
+        for i in range(width):
+            blank[found + i] = True
+    raw = np.where(blank, np.uint8(32), raw)
+    gone = blank.copy()
+    gone[1:] &= blank[:-1]  # of a run of blanks the first stays, so one behind each text that says something
+    told, gone = raw[~gone].tobytes(), np.flatnonzero(gone)
+    ends = np.cumsum([len(value) + 1 for value in values])
+    stops = (ends - np.searchsorted(gone, ends)).tolist()
+    yield from (told[a : max(b - 1, a)] for a, b in zip([0, *stops], stops, strict=False))
+
+
+@lru_cache(maxsize=1)
+def _blanks() -> tuple[bytes, dict[int, np.ndarray[Any, Any]]]:
+    """Bytes with one blank for all of ASCII, as `str.split` knows them; of others the bytes, as a number, by how many."""
+    codes: dict[int, list[int]] = {1: [], 2: [], 3: []}
+    for one in (chr(point).encode() for point in range(1 << 16) if chr(point).isspace()):
+        codes[len(one)].append(int.from_bytes(one, "little"))
+    table = bytes(32 if byte in codes[1] else byte for byte in range(256))
+    return table, {width: np.array(codes[width]) for width in (2, 3)}
 
 
 def renewed(table: pa.Table, identify: Mapping[str, Sequence[str]], changed: np.ndarray[Any, Any]) -> pa.Table:

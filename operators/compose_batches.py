@@ -1,228 +1,285 @@
-"""Compose batches of one source and one cluster (C35; Merrick arXiv:2407.18887, TAS-B arXiv:2104.06967).
+"""Compose batches that are of one kind, with no false negative in them (C35; Merrick arXiv:2407.18887, TAS-B arXiv:2104.06967).
 
 In a batch no query text (case, white space and instruction aside) and no positive text stands twice, and no row's
-positive is another's negative, so in-batch negatives are never false by content. A negative may serve several rows of
+positive is another's negative, so in-batch negatives are never false by content. The same holds of near-duplicates where
+``classes`` are given, and of passages of one document where ``documents`` are. A negative may serve several rows of
 a batch: keeping those apart too made the batches of 1105 queries of scifact (64 rows, four negatives, short) 12 %
 smaller, and left out 8 % of the rows under drop. Rerun whole: batches are a property of the whole set.
 """
 
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, Self
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import xxhash
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from operators.columns import content_ids, flat, id_matrix, id_pairs, normalise, row_seed, slices
-from operators.content import text_codes
-from operators.contract import Example, InputError, Params, ids, operator, row_id, text
+from operators import columns
+from operators.batches import PAIR, Batches, laid_out
+from operators.centroids import Centroids
+from operators.content import indexed
+from operators.contract import ARTIFACTS, Columns, Example, InputError, Params, ids, operator, row_id, score, text
+from operators.fill_batches import Array, Contents, contents, settle, tour
+from operators.fit_classes import DuplicateClasses
+from operators.index_documents import Documents
 from operators.index_texts import Texts
+from operators.mixtures import Stage, epoch_of, quotas
 
-OPEN = 32  # batches of a stratum that are filled side by side; a row that fits none closes the oldest
-PASSES = 16  # over the rows of closed batches; two do unless a few texts are everywhere
-ASKED = "_asked"
-PAIR = [("hi", "u8"), ("lo", "u8")]
-Filled = tuple[list[list[int]], list[list[int]]]  # rows of the full batches, and of the others
+ASKED, LENGTH = "_asked", "length"
 
 
 class ComposeBatches(Params):
-    """How large, within what, and what becomes of rows that fill no batch.
+    """How large, within what, in which stages, and what becomes of rows that fill no batch.
 
     ``remainder``: ``drop`` leaves out the rows of batches that are not full; ``short`` keeps those batches,
     short; ``mix`` pools the leftovers of all strata of a source, fills batches of that one source from them,
     and leaves out what is left then. ``seed`` and the rows' ids alone decide who meets whom.
     """
 
-    batch_size: int = Field(default=64, ge=1)
-    by: list[Literal["source", "cluster", "query_type"]] = ["source", "cluster"]
+    batch_size: int = Field(default=64, ge=1, description="rows that the loss sees at once, over all ranks")
+    by: tuple[str, ...] = Field(
+        default=("source", "cluster"), description="a batch has one value of each: text columns (lang, say), cluster, length"
+    )
+    lengths: tuple[int, ...] = Field(default=(), description="characters of a row's longest text at which by: length cuts")
+    packing: Literal["random", "greedy"] = Field(
+        default="random", description="greedy: batches run on into the nearest cluster (cde), along a walk over the centroids"
+    )
     remainder: Literal["drop", "short", "mix"] = "drop"
+    apart: tuple[str, ...] = Field(default=(), description="text columns, a label say: rows alike in one of them never meet")
     negatives: bool = True  # whether rows carry hard negatives
+    stages: tuple[Stage, ...] = Field(default=(Stage(),), min_length=1, description="one after another")
+    order: Literal["random", "rising", "falling"] = Field(default="random", description="of batches in an epoch, by difficulty")
+    difficulty: str = Field(default="", description="a column of numbers; rows that are alike in it meet")
+    ranks: int = Field(default=1, ge=1, description="processes that train at once; each has the same share of every batch")
+    shard_rows: int | None = Field(default=None, ge=1, description="with ranks: rows of a file, as of write_training_set")
     seed: int = Field(default=0, ge=0)
 
-
-class Batches:
-    """Where each query stands: its batch and its place in the set."""
-
-    def __init__(self, keys: Any, batch: Any, position: Any) -> None:
-        self.keys, self.batch, self.position = keys, batch, position  # (N,) sorted (hi, lo), int64, int64
-
-    def __len__(self) -> int:
-        """How many rows are in a batch."""
-        return len(self.keys)
+    @model_validator(mode="after")
+    def _acts(self) -> Self:
+        if len(set(self.by)) < len(self.by):
+            raise ValueError("by names a column twice")
+        if bool(self.lengths) != (LENGTH in self.by):
+            raise ValueError("by: [length] and lengths go together: the characters at which it cuts")
+        if any(b <= a for a, b in zip(self.lengths, self.lengths[1:], strict=False)):
+            raise ValueError("lengths do not rise")
+        if self.packing == "greedy" and "cluster" not in self.by:
+            raise ValueError("packing: greedy walks from cluster to cluster; put cluster into by")
+        if self.packing == "greedy" and self.order != "random":
+            raise ValueError("packing: greedy and order both say which rows meet; leave one of them out")
+        if self.remainder == "mix" and ("source" not in self.by or len(self._within) < 2):
+            raise ValueError("remainder: mix pools what is left of a source; by needs source and something more")
+        if (self.order != "random") != bool(self.difficulty):
+            raise ValueError("order and difficulty go together: the column whose numbers rise or fall")
+        if any(stage.mixed for stage in self.stages) and not self.by:
+            raise ValueError("mixed does nothing where by is empty: every batch is of anything")
+        if (self.ranks > 1) != (self.shard_rows is not None):
+            raise ValueError("ranks above 1 and shard_rows go together: the rows of a file of one rank")
+        if self.batch_size % self.ranks:
+            raise ValueError(f"batch_size {self.batch_size} is no multiple of the {self.ranks} ranks; each has the same share")
+        return self
 
     @property
-    def count(self) -> int:
-        """How many batches there are."""
-        return int(self.batch.max(initial=-1)) + 1
-
-    def save(self, folder: Path) -> None:
-        """Three .npy files."""
-        for name in ("keys", "batch", "position"):
-            np.save(folder / f"{name}.npy", getattr(self, name), allow_pickle=False)
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Map what ``save`` wrote."""
-        names = ("keys", "batch", "position")
-        return cls(*(np.load(folder / f"{n}.npy", mmap_mode="r", allow_pickle=False) for n in names))
-
-
-class _Open:
-    """A batch being filled: its rows, and the contents that stand in it."""
-
-    def __init__(self) -> None:
-        self.rows: list[int] = []
-        self.asked: set[int] = set()
-        self.positive: set[int] = set()
-        self.negative: set[int] = set()
-
-    def fits(self, asked: int, own: list[int], negative: list[int]) -> bool:
-        apart = asked not in self.asked and self.positive.isdisjoint(own) and self.negative.isdisjoint(own)
-        return apart and self.positive.isdisjoint(negative)
-
-    def put(self, row: int, asked: int, own: list[int], negative: list[int]) -> None:
-        self.rows.append(row)
-        self.asked.add(asked)
-        self.positive.update(own)
-        self.negative.update(negative)
-
-
-class _Contents:
-    """What each row holds, as numbers that are equal where the texts are: some ten bytes an id."""
-
-    def __init__(self, table: pa.Table, names: list[str], texts: Texts) -> None:
-        self.offsets, values = zip(*(flat(table[name]) for name in names), strict=True)
-        self.numbers = text_codes(texts, list(values))
-        self.asked = table[ASKED].to_numpy()
-
-    def of(self, row: int) -> list[list[int]]:
-        """The contents of one row, a list a column."""
-        pairs = zip(self.offsets, self.numbers, strict=True)
-        return [numbers[offsets[row] : offsets[row + 1]].tolist() for offsets, numbers in pairs]
+    def _within(self) -> tuple[str, ...]:
+        """What makes a stratum: all of ``by``, but greedy packing goes on from cluster to cluster."""
+        return tuple(name for name in self.by if name != "cluster" or self.packing == "random")
 
 
 class _Composer:
     """Collects ids and strata; composes at the end."""
 
-    def __init__(self, p: ComposeBatches, texts: Texts) -> None:
-        self.p, self.texts = p, texts
+    def __init__(self, p: ComposeBatches, texts: Texts, centroids: Centroids | None, kinds: dict[str, Any]) -> None:
+        self.p, self.texts, self.centroids, self.kinds = p, texts, centroids, kinds
         self.tables: list[pa.Table] = []
 
     def add(self, table: pa.Table, turn: int) -> None:
-        """Keep the ids of one part, and eight bytes of each query."""
+        """Keep the ids of one part, codes of its text columns, and eight bytes of each query."""
         kept = table.select([c for c in _reads(self.p) if c != "query"])
-        self.tables.append(kept.append_column(ASKED, _asked(table)))
+        for name in (c for c in kept.column_names if kept.schema.field(c).type == text):
+            kept = columns.put(kept, name, kept[name].cast(pa.dictionary(pa.int32(), text)))
+        kept = kept.append_column(ASKED, _asked(table))
+        if LENGTH in self.p.by:
+            kept = kept.append_column(LENGTH, pa.array(_longest(table, self.p, self.texts)))
+        self.tables.append(kept)
 
     def merge(self, later: "_Composer") -> None:
         """Keep the ids of later parts."""
         self.tables += later.tables
 
     def finish(self) -> Batches:
-        """Fill the batches of every stratum, shuffle them, number their rows."""
+        """Fill the batches of every epoch, shuffle them, number their rows."""
         if not any(len(table) for table in self.tables):
             return Batches(np.empty(0, PAIR), np.empty(0, np.int64), np.empty(0, np.int64))
-        table = pa.concat_tables(self.tables).combine_chunks()
-        names = [bytes(k) for k in id_matrix(table["query_id"])]
-        _refuse_repeats(names)
-        order = sorted(range(len(table)), key=lambda i: (row_seed(self.p.seed, names[i]), names[i]))
-        contents = _Contents(table, ["positive_ids", *(["negative_ids"] if self.p.negatives else [])], self.texts)
-        full, loose = self._settle(order, _strata(table, self.p.by), contents)
-        if self.p.remainder == "short":
+        table = pa.concat_tables(self.tables).unify_dictionaries()
+        self.tables = []
+        keys = columns.id_pairs(table["query_id"])
+        _refuse_repeats(keys)
+        names = ["positive_ids", *(["negative_ids"] if self.p.negatives else [])]
+        alone = [_coded(table[name]) for name in self.p.apart] + [table[ASKED].to_numpy()]
+        known = contents(alone, [columns.flat(table[n]) for n in names], self.texts, **self.kinds)
+        table = table.drop_columns(names)
+        batches: list[Array] = []
+        when: list[tuple[int, int]] = []
+        for stage, epoch, rows in self._epochs(table):
+            batches += self._epoch(table, known, rows, stage, epoch)
+            when += [(stage, epoch)] * (len(batches) - len(when))
+        return laid_out(batches, when, keys, self.p.ranks, self.p.shard_rows or 1)
+
+    def _epochs(self, table: pa.Table) -> Iterator[tuple[int, int, tuple[Array, Array]]]:
+        """Stage, epoch, and its rows (S,) with how often each stood in the stage before."""
+        for number, stage in enumerate(self.p.stages):
+            part = np.ones(len(table), bool)
+            for name, values in stage.only.items():
+                part &= pc.is_in(table[name].cast(text), pa.array(values, text)).to_numpy()
+            draw = columns.draws(table["query_id"], columns.row_seed(self.p.seed, "mixture", number))
+            order = np.lexsort((*_halves(table), draw))
+            order = order[part[order]]
+            value = _coded(table[stage.share])[order] if stage.share else np.zeros(len(order), np.int64)
+            of = {str(table[stage.share][int(order[at])].as_py()) if stage.share else "": code
+                  for code, at in zip(*np.unique(value, return_index=True), strict=True)}  # fmt: skip
+            parts = {name: order[value == code] for name, code in of.items()}
+            wanted = quotas(stage, {name: len(rows) for name, rows in parts.items()})
+            for epoch in range(stage.epochs):
+                drawn = [epoch_of(parts[name], quota, epoch) for name, quota in wanted.items()]
+                rows, before = zip((np.empty(0, np.int64),) * 2, *drawn, strict=True)
+                yield number, epoch, (np.concatenate(rows), np.concatenate(before))
+
+    def _epoch(self, table: pa.Table, known: Contents, slots: tuple[Array, Array], stage: int, epoch: int) -> list[Array]:
+        """The batches of one epoch, as rows."""
+        p, (rows, before) = self.p, slots
+        seed = columns.row_seed(p.seed, "meet", stage, epoch)
+        draw = columns.mix(columns.draws(table["query_id"], seed)[rows] ^ columns.mix(before))
+        mixed = (columns.mix(draw) >> np.uint64(11)).astype(np.float64) / 2**53 < p.stages[stage].mixed
+        first = np.where(mixed, 0.0, self._first(table)[rows])
+        hi, lo = (half[rows] for half in _halves(table))
+        order = np.lexsort((before, lo, hi, draw, first))
+        strata = np.where(mixed, -1, _strata(table, p._within, p.lengths)[rows])
+        full, loose = settle(order, rows, strata, known, p.batch_size)
+        if p.remainder == "short":
             full += loose
-        elif self.p.remainder == "mix":
-            left = {r for rows in loose for r in rows}
-            full += self._settle([r for r in order if r in left], _strata(table, ["source"]), contents)[0]
-        full.sort(key=lambda rows: row_seed(self.p.seed, "batch", min(names[r] for r in rows)))
-        return _numbered(full, table)
+        elif p.remainder == "mix":
+            left = np.concatenate([np.empty(0, np.int64), *loose])
+            sources = np.where(mixed, -1, _strata(table, ("source",), ())[rows])
+            full += settle(order[np.isin(order, left)], rows, sources, known, p.batch_size)[0]
+        lead = np.array([int(one[0]) for one in full], np.int64)
+        batches = [rows[full[i]] for i in np.argsort(columns.mix(draw)[lead], kind="stable")]
+        if p.difficulty:
+            hard = _hardness(table, p)
+            batches.sort(key=lambda one: float(hard[one].mean()))
+        return batches
 
-    def _settle(self, order: list[int], strata: list[Any], contents: _Contents) -> Filled:
-        """Fill; then fill again from what was left over, as long as that makes full batches."""
-        full, loose = self._fill(order, strata, contents)
-        for _ in range(PASSES):
-            left = {r for rows in loose for r in rows}
-            more, rest = self._fill([r for r in order if r in left], strata, contents)
-            if not more:
-                break
-            full, loose = full + more, rest
-        return full, loose
-
-    def _fill(self, order: list[int], strata: list[Any], contents: _Contents) -> Filled:
-        """(full batches, those that are not) by first fit over the stratum's open batches."""
-        open_ones: dict[Any, list[_Open]] = {}
-        full, loose = [], []
-        for row in order:
-            asked, (own, *others) = int(contents.asked[row]), contents.of(row)
-            negative = others[0] if others else []
-            mine = open_ones.setdefault(strata[row], [])
-            fitting = next((b for b in mine if b.fits(asked, own, negative)), None)
-            if fitting is None:
-                fitting = _Open()
-                mine.append(fitting)
-                if len(mine) > OPEN:
-                    loose.append(mine.pop(0).rows)
-            fitting.put(row, asked, own, negative)
-            if len(fitting.rows) == self.p.batch_size:
-                full.append(fitting.rows)
-                mine.remove(fitting)
-        return full, loose + [b.rows for mine in open_ones.values() for b in mine]
+    def _first(self, table: pa.Table) -> Array:
+        """By what rows are sorted before the draw, (N,): the walk over the clusters, or difficulty."""
+        if self.p.difficulty:
+            return _hardness(table, self.p)
+        if self.p.packing == "random":
+            return np.zeros(len(table))
+        assert self.centroids is not None
+        count = len(self.centroids.matrix)
+        cluster = table["cluster"].to_numpy()
+        if len(cluster) and cluster.max() >= count:
+            raise InputError(f"compose_batches: there is a cluster {cluster.max()}, but {count} centroids; give those of its fit")
+        when = tour(self.centroids.matrix, columns.row_seed(self.p.seed, "tour") % count)
+        first: Array = when.astype(np.float64)[cluster]
+        return first
 
 
 def _asked(table: pa.Table) -> pa.Array:
     """(N,) uint64, equal where two queries are, case and white space aside; by chance too, which only keeps them apart."""
-    said = (q for part in slices(table.select(["query"])) for q in part["query"].to_pylist())
-    hashes = [xxhash.xxh3_64_intdigest(normalise(q.casefold()).encode("utf-8", "surrogatepass")) for q in said]
+    said = (q for part in columns.slices(table.select(["query"])) for q in part["query"].to_pylist())
+    hashes = [xxhash.xxh3_64_intdigest(columns.normalise(q.casefold()).encode("utf-8", "surrogatepass")) for q in said]
     return pa.array(hashes, pa.uint64())
 
 
-def _refuse_repeats(names: list[bytes]) -> None:
-    seen: set[bytes] = set()
-    for name in names:
-        if name in seen:
-            raise InputError(
-                f"compose_batches: query {name.hex()} stands on more than one row; "
-                "put group_positives, or drop_duplicates with key query_id, before it"
-            )
-        seen.add(name)
+def _longest(table: pa.Table, p: ComposeBatches, texts: Texts) -> Array:
+    """Characters of each row's longest text: (N,) int32."""
+    longest: Array = pc.utf8_length(table["query"]).to_numpy().astype(np.int32)
+    for name in ("positive_ids", *(["negative_ids"] if p.negatives else [])):
+        offsets, values = columns.flat(table[name])
+        np.maximum.at(longest, np.repeat(np.arange(len(table)), np.diff(offsets)), texts.lengths(values))
+    return longest
 
 
-def _strata(table: pa.Table, by: list[Any]) -> list[Any]:
-    return list(zip(*(table[c].to_pylist() for c in by), strict=True)) if by else [()] * len(table)
-
-
-def _numbered(batches: list[list[int]], table: pa.Table) -> Batches:
-    rows = np.array([r for b in batches for r in b], np.int64)
-    batch = np.repeat(np.arange(len(batches)), [len(b) for b in batches]).astype(np.int64)
-    keys = id_pairs(table["query_id"])[rows] if len(rows) else np.empty(0, PAIR)
+def _refuse_repeats(keys: Array) -> None:
     order = np.lexsort((keys["lo"], keys["hi"]))
-    return Batches(keys[order], batch[order], np.arange(len(rows), dtype=np.int64)[order])
+    if len(twice := np.flatnonzero(keys[order][1:] == keys[order][:-1])):
+        hi, lo = keys[order[twice[0]]].tolist()
+        raise InputError(
+            f"compose_batches: query {hi:016x}{lo:016x} stands on more than one row; "
+            "put group_positives, or drop_duplicates with key query_id, before it"
+        )
 
 
-def _reads(p: ComposeBatches) -> dict[str, pa.DataType]:
-    columns: dict[str, pa.DataType] = {"query_id": row_id, "query": text, "positive_ids": ids}
-    columns |= {c: pa.int32() if c == "cluster" else text for c in [*p.by, *(["source"] if p.remainder == "mix" else [])]}
-    return columns | ({"negative_ids": ids} if p.negatives else {})
+def _halves(table: pa.Table) -> tuple[Array, Array]:
+    pairs = columns.id_pairs(table["query_id"])
+    return pairs["lo"], pairs["hi"]
 
 
-@operator("build", version="3", reads=_reads)
-def compose_batches(p: ComposeBatches, *, texts: Texts) -> _Composer:
-    """N rows, ids and a hash of the query only: with two lists of ten ids, some four hundred bytes a row are held."""
-    return _Composer(p, texts)
+def _coded(column: pa.ChunkedArray) -> Array:
+    """(N,) int64, equal where the values are."""
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    code: Array = column.combine_chunks().indices.to_numpy().astype(np.int64)
+    return code
+
+
+def _strata(table: pa.Table, by: tuple[str, ...], lengths: tuple[int, ...]) -> Array:
+    """(N,) int64, equal where rows are alike in all of ``by``."""
+    found = np.zeros(len(table), np.int64)
+    for name in by:
+        code = np.searchsorted(lengths, table[LENGTH].to_numpy(), "right") if name == LENGTH else _coded(table[name])
+        found = np.unique(found * (int(code.max(initial=0)) + 1) + code, return_inverse=True)[1]
+    return found
+
+
+def _hardness(table: pa.Table, p: ComposeBatches) -> Array:
+    """(N,) float64, rising in the order that was asked for; none comes last."""
+    number = table[p.difficulty].to_numpy().astype(np.float64)
+    return np.where(np.isnan(number), np.inf, number if p.order == "rising" else -number)
+
+
+def _reads(p: ComposeBatches) -> Columns:
+    told = [*p.by, *(name for stage in p.stages for name in stage.columns), *p.apart]
+    kinds: dict[str, pa.DataType] = {"query_id": row_id, "query": text, "positive_ids": ids}
+    kinds |= {c: pa.int32() if c == "cluster" else text for c in told if c != LENGTH}
+    return kinds | ({"negative_ids": ids} if p.negatives else {}) | ({p.difficulty: score} if p.difficulty else {})
+
+
+def _check(p: ComposeBatches, using: Mapping[str, Any]) -> list[str]:
+    given = "centroids" in using.get(ARTIFACTS, ())
+    if p.packing == "greedy" and not given:
+        return ["compose_batches: packing: greedy needs using: {centroids: STEP}, the fit_clusters of the clusters"]
+    if p.packing == "random" and given:
+        return ["compose_batches: centroids do nothing where packing is random; leave them out, or say packing: greedy"]
+    return []
+
+
+def measure_batches(made: Batches, p: ComposeBatches) -> dict[str, int]:
+    """How many batches, how many of them are short, and how many rows stand in them, each as often as it does."""
+    short = int((np.bincount(made.batch, minlength=1) < p.batch_size).sum()) if len(made) else 0
+    return {"batches": made.count, "short batches": short, "rows in batches": len(made)}
+
+
+@operator("build", version="4", reads=_reads, check=_check, measure=measure_batches)
+def compose_batches(
+    p: ComposeBatches, *, texts: Texts, centroids: Centroids | None = None, classes: DuplicateClasses | None = None,
+    documents: Documents | None = None,
+) -> _Composer:  # fmt: skip
+    """N rows, of which ids, codes and a hash of the query are held.
+
+    With a positive and four negatives a row that is some 330 bytes a row, and 1,000 at the end (600k rows: 10 s to compose).
+    """
+    return _Composer(p, texts, centroids, {"classes": classes, "documents": documents})
 
 
 def example() -> Example:
     """Five rows of two clusters; two rows share a positive."""
-    from operators.index_texts import IndexTexts, index_texts
-
-    names = sorted(content_ids(["", "", "", ""], list("wxyz")).to_pylist())
-    fold = index_texts(IndexTexts())
-    fold.add(pa.table({"passage_id": pa.array(names, row_id), "title": pa.array([""] * 4, text),
-                       "passage": pa.array(["w", "x", "y", "z"], text)}), 0)  # fmt: skip
-    w, x, y, z = names
+    (w, x, y, z), texts = indexed(list("wxyz"))
     table = pa.table({
-        "query_id": content_ids(list("abcde")), "query": pa.array(list("abcde"), text),
+        "query_id": columns.content_ids(list("abcde")), "query": pa.array(list("abcde"), text),
         "positive_ids": pa.array([[w], [w], [x], [y], [z]], ids),
         "negative_ids": pa.array([[x], [y], [w], [w], [w]], ids), "source": pa.array(["s"] * 5, text),
         "cluster": pa.array([0, 0, 1, 1, 1], pa.int32()),
     })  # fmt: skip
-    return Example(table, ComposeBatches(batch_size=2, remainder="short"), {"texts": fold.finish()})
+    return Example(table, ComposeBatches(batch_size=2, remainder="short"), {"texts": texts})

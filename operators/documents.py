@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from operators import extraction, python_code
+from operators import extraction
 
 Records = tuple[dict[str, list[Any]], list[int], list[tuple[int, str, str]]]  # columns, numbers, what could not be read
 _CUT = "invalid UTF-8"
@@ -36,12 +36,11 @@ def _extracted(path: Path, found: extraction.Extracted) -> Records:
 
 def _python(path: Path, raw: bytes) -> Records:
     """A record a function, by its line: its name, its code; for pairs what it says of itself, and the code without that."""
-    try:
-        found = list(python_code.functions(raw.decode("utf-8-sig"), path))
-    except UnicodeDecodeError as error:
-        return _bad(_CUT, f"byte {error.start}")
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        return _bad("not Python", str(error)[:200], getattr(error, "lineno", None) or 1)
+    told = extraction.extract("python", raw)
+    if fault := told.get("fault"):
+        reason, value, *line = fault
+        return _bad(reason, value, *line)
+    found = [(line, path.stem + name, *rest) for line, name, *rest in told["functions"]]
     lines, names, codes, said, bare = (list(c) for c in zip(*found, strict=True)) if found else ([], [], [], [], [])
     return {"title": names, "text": codes, "query": said, "positive": bare}, lines, []
 

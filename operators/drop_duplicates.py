@@ -19,11 +19,17 @@ class DropDuplicates(Params):
 
     key: Literal["doc_id", "passage_id", "query_id", "pair_id"] = "doc_id"
     order_by: tuple[Literal["source", "source_id"], ...] | None = None
+    within: Literal["", "passage_id"] = ""  # rows of one id are duplicates only where this one is the same, too
+    highest: Literal["", "relevance"] = ""  # of the rows of one id the one that has most of it comes first
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
         if self.order_by and len(set(self.order_by)) < len(self.order_by):
             raise ValueError("order_by names a column twice")
+        if self.within == self.key:
+            raise ValueError("within does nothing where it is the key: leave it out")
+        if self.highest and self.order_by:
+            raise ValueError("highest and order_by both say what comes first: leave one out")
         return self
 
     @property
@@ -31,11 +37,12 @@ class DropDuplicates(Params):
         """The columns that order the rows of one id."""
         if self.order_by is not None:
             return self.order_by
-        return ("source", "source_id") if self.key == "doc_id" else ()
+        return ("source", "source_id") if self.key == "doc_id" and not self.highest else ()
 
 
 def _reads(p: DropDuplicates) -> Columns:
-    return {p.key: row_id, **dict.fromkeys(p.ordered, text)}
+    more: Columns = {**({p.within: row_id} if p.within else {}), **({p.highest: pa.int32()} if p.highest else {})}
+    return {p.key: row_id, **dict.fromkeys(p.ordered, text), **more}
 
 
 @operator(
@@ -45,8 +52,17 @@ def drop_duplicates(table: pa.Table, p: DropDuplicates) -> Outcome:
     """Keep the first row of each id; the rest are rejects that name the kept row."""
     if not len(table):
         return Outcome(table)
+    if p.within:
+        outer, inner = (columns.id_pairs(table[name]) for name in (p.key, p.within))
+        table = table.take(pa.array(np.lexsort((inner["lo"], inner["hi"], outer["lo"], outer["hi"]))))
     pairs = columns.id_pairs(table[p.key])
-    group = np.concatenate([[0], np.cumsum(pairs[1:] != pairs[:-1])])
+    fresh = pairs[1:] != pairs[:-1]
+    if p.within:
+        beside = columns.id_pairs(table[p.within])
+        fresh = fresh | (beside[1:] != beside[:-1])
+    group = np.concatenate([[0], np.cumsum(fresh)])
+    if p.highest:
+        table = table.take(pa.array(np.lexsort((-table[p.highest].to_numpy().astype(np.int64), group))))
     if p.ordered:
         keyed = table.select(list(p.ordered)).append_column("group", pa.array(group))
         order = [(name, "ascending") for name in ("group", *p.ordered)]

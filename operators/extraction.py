@@ -23,9 +23,10 @@ from operators.contract import InputError
 
 LIBRARIES = {"pdf": "pypdfium2", "html": "trafilatura"}  # kind of file: what reads it, in the extra of the kind's name
 SECONDS = 60  # of a processor, for one document
+WAIT = 600  # seconds of the clock: what sleeps uses no processor
 MEMORY = 3 << 30  # bytes, of the process
 LONGEST = 20_000_000  # characters of a text; a longer one is a reject of every reader
-Extracted = dict[str, Any]  # title and text; or fault: [reason, value]
+Extracted = dict[str, Any]  # title and text; of Python its functions; or fault: [reason, value, perhaps the line]
 
 
 def version_of(kind: str) -> str:
@@ -63,28 +64,49 @@ class Child:
             if self._process is None:
                 path = os.pathsep.join(filter(None, sys.path))
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", "operators.extraction"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                    [sys.executable, "-P", "-m", "operators.extraction"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                     stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": path},
                 )  # fmt: skip
             assert self._process.stdin and self._process.stdout
             with contextlib.suppress(BrokenPipeError):
                 self._process.stdin.write(json.dumps(asked).encode() + b"\n")
                 self._process.stdin.flush()
-            if line := self._process.stdout.readline():
+            line, late = _answer(self._process)
+            if line.endswith(b"\n"):  # else it died in the middle of it
                 found: Extracted = json.loads(line)
                 return found
-            return {"fault": self._death(self._process)}
+            return {"fault": self._death(self._process, late)}
 
-    def _death(self, process: "subprocess.Popen[bytes]") -> list[str]:
+    def _death(self, process: "subprocess.Popen[bytes]", late: bool) -> list[str]:
         code = process.wait()
         for pipe in (process.stdin, process.stdout):
             with contextlib.suppress(BrokenPipeError):
                 if pipe:
                     pipe.close()
         self._process = None
-        if -code in (signal.SIGXCPU, signal.SIGKILL):
-            return [f"its text takes more than {SECONDS} s", ""]
+        if late or -code == signal.SIGXCPU:
+            return [f"its text takes more than {WAIT if late else SECONDS} s", ""]
+        if -code == signal.SIGKILL:
+            return ["the process that reads it was killed, as a system does that has no memory left", ""]
         return ["it crashes the library that reads it", signal.Signals(-code).name if code < 0 else f"status {code}"]
+
+
+def _answer(process: "subprocess.Popen[bytes]") -> tuple[bytes, bool]:
+    """A line of the child, what there is of it where it dies, and whether it took longer than `WAIT` and was killed."""
+    late = threading.Event()
+
+    def stop() -> None:
+        late.set()
+        process.kill()
+
+    assert process.stdout
+    timer = threading.Timer(WAIT, stop)
+    timer.daemon = True
+    timer.start()
+    try:
+        return process.stdout.readline(), late.is_set()
+    finally:
+        timer.cancel()
 
 
 @lru_cache(maxsize=1)
@@ -100,6 +122,8 @@ def extracted(asked: dict[str, str]) -> Extracted:
             from operators import pdf_text
 
             return pdf_text.read(Path(asked["path"]), LONGEST)
+        if asked["kind"] == "python":
+            return _functions(base64.b64decode(asked["bytes"]))
         from operators import html_text
 
         if "path" in asked:
@@ -111,6 +135,18 @@ def extracted(asked: dict[str, str]) -> Extracted:
         return {"fault": ["it is nested too deeply", ""]}
     except Exception as error:
         return {"fault": ["the library that reads it fails", f"{type(error).__name__}: {str(error)[:100]}"]}
+
+
+def _functions(raw: bytes) -> Extracted:
+    """The functions of Python code as lists of `python_code.Function`, or the fault with its line."""
+    from operators import python_code
+
+    try:
+        return {"functions": list(python_code.functions(raw.decode("utf-8-sig")))}
+    except UnicodeDecodeError as error:
+        return {"fault": ["invalid UTF-8", f"byte {error.start}"]}
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        return {"fault": ["not Python", str(error)[:200], getattr(error, "lineno", None) or 1]}
 
 
 def _limit() -> None:

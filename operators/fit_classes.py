@@ -216,7 +216,7 @@ def _written(ids: pa.Array, owner: Array) -> DuplicateClasses:
 
 
 @operator(
-    "build", version="2", reads=lambda p: {"id_a": row_id, "id_b": row_id, p.score: score},
+    "build", version="3", reads=lambda p: {"id_a": row_id, "id_b": row_id, p.score: score},
     agrees=lambda p: cut_as(p) if p.score == "jaccard" else {}, rises=lambda p: {p.score: p.threshold},
 )  # fmt: skip
 def fit_classes(p: FitClasses, *, texts: Texts) -> ClassesFold:

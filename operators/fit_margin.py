@@ -1,4 +1,7 @@
-"""Find the margin from which on matches are kept: the one of the best F1 on a sample of known pairs (BUCC's rule)."""
+"""Find the margin from which on matches are kept: that of the best F1 on a sample of known pairs.
+
+As LASER's bucc.py has it: half-way between the lowest match that is kept and the highest that is not.
+"""
 
 import json
 from collections.abc import Mapping
@@ -11,11 +14,12 @@ import pyarrow as pa
 from pydantic import Field
 
 from operators import columns, match_pairs
-from operators.contract import Example, Params, operator, row_id
+from operators.contract import Example, InputError, Params, operator, row_id
 from operators.match_pairs import Matches
 
 Array = np.ndarray[Any, Any]
 _FILE = "margin.json"
+CCMATRIX = 1.06
 
 
 class FitMargin(Params):
@@ -24,7 +28,10 @@ class FitMargin(Params):
     complete: bool = Field(
         default=False, description="all pairs are known, so any other match is wrong; else only one with an end that is known"
     )
-    fallback: float = Field(default=1.06, description="without a known pair; as CCMatrix has it (arXiv:1911.04944)")
+    fallback: float | None = Field(
+        default=None,
+        description="where no known pair is matched; without any, and of a ratio, 1.06 if not said (CCMatrix, arXiv:1911.04944)",
+    )
 
 
 @dataclass(frozen=True)
@@ -66,7 +73,7 @@ class _Fold:
         """Try every margin that a match has."""
         known = {row.tobytes() for part in self.known for row in part}
         if not known:
-            return Margin(self.p.fallback)
+            return Margin(self._untold())
         ends = {one[:16] for one in known}, {one[16:] for one in known}
         good, value = [np.empty(0, bool)], [np.empty(0, np.float32)]
         for start in range(0, len(self.matches), columns.SLICE):
@@ -77,19 +84,40 @@ class _Fold:
             judged = np.array([self.p.complete or a in ends[0] or b in ends[1] for a, b in both], bool)
             good.append(np.array([a + b in known for a, b in both], bool)[judged])
             value.append(np.asarray(self.matches.scores[at])[judged])
-        return _best(np.concatenate(good), np.concatenate(value), len(known), self.p.fallback)
+        found = _best(np.concatenate(good), np.concatenate(value), len(known))
+        if found is None and self.p.fallback is None:
+            raise InputError(
+                f"fit_margin: none of the {len(known)} known pairs is among the {len(self.matches)} matches; name texts of left "
+                "in `from` and of right in `to`, give other known pairs, or say a `fallback`"
+            )
+        return found or Margin(self._untold(), pairs=len(known))
+
+    def _untold(self) -> float:
+        """The margin where the known pairs tell none."""
+        if self.p.fallback is None and not self.matches.margin.startswith("ratio"):
+            raise InputError(
+                f"fit_margin: no pair is known, and no value is usual of a margin that is {self.matches.margin}; say a `fallback`"
+            )
+        return CCMATRIX if self.p.fallback is None else self.p.fallback
 
 
-def _best(good: Array, value: Array, known: int, fallback: float) -> Margin:
-    """The highest margin of the best F1."""
+def _best(good: Array, value: Array, known: int) -> Margin | None:
+    """The highest margin of the best F1; none where no match is a known pair."""
     order = np.argsort(-value, kind="stable")
     last = np.append(value[order][1:] != value[order][:-1], True)[: len(order)]  # equal margins stand or fall together
     found, kept = np.cumsum(good[order])[last], (np.arange(len(order)) + 1)[last]
     if not found.any():
-        return Margin(fallback, pairs=known)
+        return None
     best = int(np.argmax(2 * found / (kept + known)))
     right, count = int(found[best]), int(kept[best])
-    return Margin(float(value[order][last][best]), right / count, right / known, 2 * right / (count + known), known)
+    return Margin(_between(value[order][last], best), right / count, right / known, 2 * right / (count + known), known)
+
+
+def _between(value: Array, best: int) -> float:
+    """Half-way down from a (float32) margin to the next, of which it is never the value."""
+    upper, lower = value[best], value[min(best + 1, len(value) - 1)]
+    middle = np.float32((float(upper) + float(lower)) / 2)
+    return float(middle if middle > lower else upper)
 
 
 def _measure(found: Margin, p: FitMargin) -> Mapping[str, int]:
@@ -97,7 +125,7 @@ def _measure(found: Margin, p: FitMargin) -> Mapping[str, int]:
     return {"known_pairs": found.pairs, **{f"{name}_per_mille": round(1000 * share) for name, share in shares.items()}}
 
 
-@operator("build", version="1", measure=_measure, reads={"node_id": row_id, "member_id": row_id})
+@operator("build", version="2", measure=_measure, reads={"node_id": row_id, "member_id": row_id})
 def fit_margin(p: FitMargin, *, matches: Matches) -> _Fold:
     """Take known pairs, left as ``node_id`` and right as ``member_id`` as `resolve_relations` gives them."""
     return _Fold(p, matches)

@@ -3,7 +3,9 @@
 A text that is near to everything, a hub, is no match of what it is near to (Artetxe & Schwenk, arXiv:1811.01136).
 """
 
+import json
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from operators.mapped import Mapped, mapped
 from operators.spill import Spill
 
 _FILES = {"hi.bin": "<u8", "lo.bin": "<u8", "mean.bin": "<f8"}
+_SAID = "k.json"
 
 
 class FitNeighbourhoods(Params):
@@ -29,11 +32,12 @@ class FitNeighbourhoods(Params):
 class Neighbourhoods(Mapped):
     """The mean cosine of each text's k nearest neighbours on the other side; sorted by id, memory-mapped."""
 
-    files = tuple(_FILES)
+    files = (*_FILES, _SAID)
 
     def __init__(self, folder: Path, owner: object = None) -> None:
         """Map the files of ``folder``; ``owner`` keeps a temporary folder alive."""
         super().__init__(folder, owner)
+        self.k: int = json.loads((folder / _SAID).read_text(encoding="utf-8"))["k"]
         self._hi, self._lo, self._mean = (mapped(folder / name, kind) for name, kind in _FILES.items())
 
     def of(self, ids: pa.Array | pa.ChunkedArray) -> Array:
@@ -95,10 +99,17 @@ class _Fold:
                 file.write(np.ascontiguousarray(part.astype(kind)).tobytes())
         for file in files:
             file.close()
+        (folder / _SAID).write_text(json.dumps({"k": self.p.k}), encoding="utf-8")
         return Neighbourhoods(folder, temporary)
 
 
-@operator("build", version="1", reads={"passage_id": row_id, "candidate_ids": ids, "dense_scores": scores})
+def _check(p: FitNeighbourhoods, using: Mapping[str, Any]) -> list[str]:
+    if (depth := using.get("depth")) is not None and depth <= p.k:
+        return [f"fit_neighbourhoods: k is {p.k}, the search above keeps {depth}; let it keep {p.k + 1} at least"]
+    return []
+
+
+@operator("build", version="2", check=_check, reads={"passage_id": row_id, "candidate_ids": ids, "dense_scores": scores})
 def fit_neighbourhoods(p: FitNeighbourhoods) -> _Fold:
     """The mean of each text's best ``dense_scores``, of a search for its neighbours in the other corpus."""
     return _Fold(p)

@@ -58,7 +58,7 @@ def files_of(path: str, given: str) -> list[Path]:
     if root.is_dir():
         if found := _shards(root, given):
             return found
-        found = _data(sorted(p for p in root.rglob("*") if p.is_file() and not p.name.startswith(".")), given)
+        found = _data(sorted(p for p in root.rglob("*") if p.is_file() and "/." not in f"/{label(str(p), path)}"), given)
         kinds = {p: [SUFFIXES[s.lower()] for s in p.suffixes if s.lower() in SUFFIXES] for p in found}
         known = [p for p in found if given in kinds[p] or given == "auto" and kinds[p]]
         if given == "auto":  # the script beside records is none; a folder of code alone is code

@@ -19,7 +19,7 @@ _NONE, _MERGED, _ECHO = "its premise has no entailed text", "merged into its pre
 
 
 class GroupEntailment(Params):
-    """What the two labels are called."""
+    """What the two labels are called, as the file has them or ``names`` of `read_judged_pairs` renames them."""
 
     positive: str = Field(default="entailment", min_length=1)
     negative: str = Field(default="contradiction", min_length=1)
@@ -67,7 +67,8 @@ def group_entailment(table: pa.Table, p: GroupEntailment) -> Outcome:
         ends = np.append(np.searchsorted(group[chosen], group[firsts]), len(chosen)).astype(np.int64)
         kept = columns.put(kept, name, columns.lists(ends, table["passage_id"].combine_chunks().take(pa.array(chosen))))
     out = np.flatnonzero(why != "")
-    value = table["passage"].take(pa.array(out)).combine_chunks()
+    other = pa.array(why[out] == _OTHER)
+    value = pc.if_else(other, table["label"].take(pa.array(out)), table["passage"].take(pa.array(out))).combine_chunks()
     return Outcome(kept, pa.table([table[ROW].take(pa.array(out)), pa.array(why[out].tolist(), text), value], schema=REJECTS))
 
 

@@ -6,6 +6,8 @@ import re
 from typing import Any
 
 _CHARSET = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([\w.:-]+)", re.IGNORECASE)
+_XML = re.compile(rb"<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([\w.:-]+)")
+_COMMENT = re.compile(rb"<!--.*?(?:-->|\Z)", re.DOTALL)
 _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 _ROOT = re.compile(r"<(?:html|body|!doctype)\b", re.IGNORECASE)  # without one it is a piece of a page
 _SHORT = 1000  # characters
@@ -53,9 +55,9 @@ def _main(tree: Any, *, short: bool = False) -> str:
 
 
 def decoded(raw: bytes) -> str | list[str]:
-    """As browsers find it out: by the mark at its start, its meta element, else UTF-8; or the fault."""
+    """As browsers find it out: by the mark at its start, its meta element, its XML declaration, else UTF-8; or the fault."""
     name = next((name for mark, name in _MARKS if raw.startswith(mark)), "")
-    said = _CHARSET.search(raw[:4096])
+    said = _CHARSET.search(_COMMENT.sub(b"", raw[:4096])) or _XML.match(raw)
     name = name or (said[1].decode("ascii", "replace").lower() if said else "utf-8")
     # What browsers read as another: the web says ISO-8859-1 and means Windows.
     name = {"iso-8859-1": "windows-1252", "latin1": "windows-1252", "ascii": "windows-1252", "utf-16": "utf-8"}.get(name, name)
@@ -65,6 +67,8 @@ def decoded(raw: bytes) -> str | list[str]:
         return ["unknown encoding", name[:100]]
     except UnicodeDecodeError as error:
         return [f"invalid {name.upper()}", f"byte {error.start}"]
+    except UnicodeError:  # of the codec called undefined
+        return ["unknown encoding", name[:100]]
 
 
 def _lift_captions(tree: Any) -> None:

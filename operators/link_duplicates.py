@@ -22,7 +22,7 @@ class LinkDuplicates(Shingles):
 
 
 @operator(
-    "map", version="2", reads={"id_a": row_id, "id_b": row_id}, writes={"jaccard": score}, rows="fewer",
+    "map", version="3", reads={"id_a": row_id, "id_b": row_id}, writes={"jaccard": score}, rows="fewer",
     agrees=cut_as, rises=lambda p: {"jaccard": p.threshold},
     needs=Needs(batch_rows=1 << 17),  # each batch reads the texts of its pairs, which stand anywhere
 )  # fmt: skip

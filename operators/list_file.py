@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import zlib
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -59,7 +60,7 @@ def entries(path: str, sha256: str) -> tuple[str, ...]:
         lines = (gzip.decompress(raw) if path.endswith(".gz") else raw).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise ValueError(f"the list {path} is not UTF-8 (byte {error.start}); save it as UTF-8") from error
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"the list {path} is no gzip file: {error}") from error
     found = tuple(dict.fromkeys(s for line in lines if (s := line.strip()) and not s.startswith("#")))
     if not found:

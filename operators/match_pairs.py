@@ -4,12 +4,14 @@ Every text proposes the candidate of its highest margin. ``forward`` and ``backw
 ``intersect`` those that both ends make; ``max`` takes them all, the highest first, and each text once.
 """
 
+import json
 import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from operators import columns
 from operators.content import aligned, parents
@@ -18,6 +20,7 @@ from operators.mapped import Mapped, mapped
 
 Array = np.ndarray[Any, Any]
 _FILES = {"hi.bin": "<u8", "lo.bin": "<u8", "right.bin": "u1", "score.bin": "<f4"}
+_SAID = "margin.json"
 _EDGE = np.dtype([("a", "<u8"), ("b", "<u8"), ("c", "<u8"), ("d", "<u8"), ("score", "<f4")])  # left's halves, then right's
 
 
@@ -30,11 +33,12 @@ class MatchPairs(Params):
 class Matches(Mapped):
     """The matches of each text of the left side, by id, with their margins; memory-mapped."""
 
-    files = tuple(_FILES)
+    files = (*_FILES, _SAID)
 
     def __init__(self, folder: Path, owner: object = None) -> None:
         """Map the files of ``folder``; ``owner`` keeps a temporary folder alive."""
         super().__init__(folder, owner)
+        self.margin: str = json.loads((folder / _SAID).read_text(encoding="utf-8"))["margin"]
         self._hi, self._lo, right, self.scores = (mapped(folder / name, kind) for name, kind in _FILES.items())
         self._right = right.reshape(-1, 16)
 
@@ -63,17 +67,19 @@ class Matches(Mapped):
 
 
 class _Fold:
-    """One proposal a text: 36 bytes each in memory, and thrice that while they are sorted."""
+    """One proposal a text: 36 bytes each in memory, and 200 while they are sorted (two million: 390 MB)."""
 
     def __init__(self, p: MatchPairs) -> None:
         self.p = p
         self.parts: dict[str, list[Array]] = {"left": [], "right": []}
+        self.margins = set[str]()
 
     def add(self, table: pa.Table, turn: int) -> None:
         """Take in one part of either direction."""
         sides = table["side"].to_pylist()
         if strange := sorted(set(sides) - set(self.parts)):
             raise InputError(f"match_pairs: side is 'left' or 'right', a row has {strange[0]!r}; set it with fill_texts")
+        self.margins.update(pc.unique(table["margin_by"]).to_pylist())
         offsets, found = columns.flat(table["candidate_ids"])
         value, rows = aligned(table, "margin_scores", offsets), parents(offsets)
         pairs, own = columns.id_pairs(found), columns.id_pairs(table["passage_id"])
@@ -87,11 +93,15 @@ class _Fold:
 
     def merge(self, later: "_Fold") -> None:
         """Take in the fold of later parts."""
+        self.margins |= later.margins
         for name, parts in later.parts.items():
             self.parts[name] += parts
 
     def finish(self) -> Matches:
         """Choose among the proposals, sort by left and right, and map the files."""
+        if len(self.margins) > 1:
+            both = " and ".join(sorted(self.margins))
+            raise InputError(f"match_pairs: the directions have two margins, {both}; give both score_margins one margin and k")
         forward, backward = (np.concatenate([np.empty(0, _EDGE), *self.parts[name]]) for name in ("left", "right"))
         if self.p.retrieval == "max":
             matched = _greedy(np.concatenate([forward, backward]))
@@ -105,6 +115,7 @@ class _Fold:
         right = np.stack([matched["c"], matched["d"]], axis=1).astype(">u8")
         for name, part in zip(_FILES, (matched["a"], matched["b"], right, matched["score"]), strict=True):
             (folder / name).write_bytes(np.ascontiguousarray(part).tobytes())
+        (folder / _SAID).write_text(json.dumps({"margin": next(iter(self.margins), "")}), encoding="utf-8")
         return Matches(folder, temporary)
 
 
@@ -122,8 +133,10 @@ def _ordered(edges: Array) -> tuple[Array, Array]:
     One pair has one margin from either end: its cosine is one, and a sum of two means has no order.
     """
     edges = edges[np.lexsort((edges["d"], edges["c"], edges["b"], edges["a"], -edges["score"]))]
-    again = np.zeros(len(edges), bool)
-    again[1:] = edges[1:] == edges[:-1]
+    again = np.ones(len(edges), bool)
+    again[:1] = False
+    for name in _EDGE.names or ():
+        again[1:] &= edges[name][1:] == edges[name][:-1]
     return edges, again
 
 
@@ -136,7 +149,7 @@ def _greedy(edges: Array) -> Array:
     """One-to-one, the highest first."""
     edges, again = _ordered(edges)
     edges = edges[~again]
-    left, right = (np.unique(edges[list(ends)], return_inverse=True)[1] for ends in ("ab", "cd"))
+    left, right = _numbers(edges["a"], edges["b"]), _numbers(edges["c"], edges["d"])
     matched = bytearray(len(edges)), bytearray(len(edges))
     taken = np.zeros(len(edges), bool)
     for start in range(0, len(edges), columns.SLICE):
@@ -147,9 +160,18 @@ def _greedy(edges: Array) -> Array:
     return edges[taken]
 
 
+def _numbers(high: Array, low: Array) -> Array:
+    """The ids by their halves as numbers from 0, equal where they are: (N,) int32."""
+    order = np.lexsort((low, high))
+    fresh = (high[order][1:] != high[order][:-1]) | (low[order][1:] != low[order][:-1])
+    number = np.zeros(len(order), np.int32)
+    number[order[1:]] = np.cumsum(fresh, dtype=np.int32)
+    return number
+
+
 @operator(
-    "build", version="1",
-    reads={"passage_id": row_id, "side": text, "candidate_ids": ids, "margin_scores": scores},
+    "build", version="2",
+    reads={"passage_id": row_id, "side": text, "candidate_ids": ids, "margin_scores": scores, "margin_by": text},
 )  # fmt: skip
 def match_pairs(p: MatchPairs) -> _Fold:
     """Take the margins of both directions, told apart by ``side``, and match left with right."""
@@ -163,5 +185,6 @@ def example() -> Example:
         "passage_id": pa.array([a, b, x, y], row_id), "side": pa.array(["left", "left", "right", "right"], text),
         "candidate_ids": pa.array([[x, y], [x, y], [a, b], [b]], ids),
         "margin_scores": pa.array([[1.2, 0.9], [1.1, 1.05], [1.2, 1.1], [1.05]], pa.list_(score)),
+        "margin_by": pa.array(["ratio of 4"] * 4, text),
     })  # fmt: skip
     return Example(table.sort_by("passage_id"), MatchPairs())

@@ -4,7 +4,7 @@ Boilerplate fills a bucket with a hundred thousand texts; all its pairs would be
 pairs. In a larger one each text is paired with those right before it in the order of `sign_bands`, which stand there
 because they share more, with the first of its run of that order, and with the longest of all: n · (neighbours + 2) pairs,
 which hold together whatever belongs together. Every other band gives a text other neighbours. From 64 · neighbours texts on
-it has fewer, at last two: a class of 20,000 equal texts gave 6.1 million pairs of 18 bands, now 1.1 million.
+it has fewer, at last two: a class of 20,000 equal texts gave 6.1 million pairs of 18 bands, then 1.1 million.
 """
 
 from typing import Any

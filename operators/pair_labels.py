@@ -48,7 +48,7 @@ _WRITES = {
 
 
 @operator(
-    "map", version="1", reads=_reads, writes=lambda p: {**_WRITES, **({"negative_ids": ids} if p.negatives else {})},
+    "map", version="2", reads=_reads, writes=lambda p: {**_WRITES, **({"negative_ids": ids} if p.negatives else {})},
     rows="fewer", check=_check,
 )  # fmt: skip
 def pair_labels(table: pa.Table, p: PairLabels, *, labels: LabelIndex, texts: Texts | None = None) -> Outcome:
@@ -64,7 +64,7 @@ def pair_labels(table: pa.Table, p: PairLabels, *, labels: LabelIndex, texts: Te
         if place < 0:
             reasons[i] = ("text of several labels", label)
         elif positive is None:
-            reasons[i] = ("no other text of its label", label)
+            reasons[i] = ("no other text of its label" if p.positive == "text" else "the text is its label's name", label)
         elif p.negatives and not negatives:
             reasons[i] = ("no text of another label", label)
     good = [i for i in range(len(table)) if i not in reasons]
@@ -94,14 +94,21 @@ Drawn = tuple[bytes | None, list[bytes]]  # the positive and the negatives of a 
 
 
 def _names(table: pa.Table, p: PairLabels, labels: LabelIndex) -> list[Drawn]:
-    """The name of each row's label, and names of others."""
+    """The name of each row's label, and names of others that say something else; none where the text is that name."""
     name = dict(zip(labels.labels, columns.content_ids([""] * len(labels.labels), labels.labels).to_pylist(), strict=True))
     places = {label: i for i, label in enumerate(labels.labels)}
     drawn: list[Drawn] = []
-    for key, label in zip(table["passage_id"].to_pylist(), table["class_id"].to_pylist(), strict=True):
-        own = places.get(label, len(places))
-        some = _some(len(places) - 1, p.negatives, columns.row_seed(p.seed, key, "negative"))
-        drawn.append((name.get(label), [name[labels.labels[i + (i >= own)]] for i in some]))
+    fields = (table[one].to_pylist() for one in ("passage_id", "class_id", "passage"))
+    for key, label, said in zip(*fields, strict=True):
+        own, known = places.get(label, len(places)), {label.casefold()}
+        negatives: list[bytes] = []
+        some = _some(len(places) - 1, p.negatives + _SPARE if p.negatives else 0, columns.row_seed(p.seed, key, "negative"))
+        for other in (labels.labels[i + (i >= own)] for i in some):
+            if len(negatives) < p.negatives and other.casefold() not in known:
+                known.add(other.casefold())
+                negatives.append(name[other])
+        echo = columns.normalise(said).casefold() == label.casefold()
+        drawn.append((None if echo else name.get(label), negatives))
     return drawn
 
 

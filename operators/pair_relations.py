@@ -34,18 +34,18 @@ _WRITES = {
 }  # fmt: skip
 
 
-@operator("group", version="1", key="node_id", closed=True, reads=_READS, writes=_WRITES)
+@operator("group", version="2", key="node_id", closed=True, reads=_READS, writes=_WRITES)
 def pair_relations(table: pa.Table, p: PairRelations) -> Outcome:
     """Edges by node in, pairs by their texts' ids out: N edges give at most N · fan_out.
 
     A member that the node has already, one above a cap, and one that is alone are rejects. One pair of two nodes comes
-    twice with one ``pair_id``, which is of both texts, the anchor first.
+    twice with one ``pair_id``: of a direct edge it is of both texts, the anchor first, of a co-pair in whichever order.
     """
     node, order, again = _ordered(table, p.seed)
     why = np.full(len(table), "", object)
     why[again] = "joined to its node before"
     direct = pc.equal(table["pairs"], "direct").to_numpy(zero_copy_only=False).astype(bool)
-    most = np.where(direct[order], p.fan_out, p.max_members)
+    most = np.where(direct[order], *(min(one, len(table)) for one in (p.fan_out, p.max_members)))
     above = np.arange(len(order)) - np.searchsorted(node[order], node[order]) >= most
     why[order[above]] = np.where(direct[order[above]], "above the fan-out of its node", "above the members of its node")
     order = order[~above]
@@ -90,7 +90,12 @@ def _ring(node: Array, order: Array, fan_out: int) -> tuple[Array, Array]:
 
 
 def _pairs(kept: pa.Table, asks: Array, answers: Array) -> pa.Table:
-    both = np.ascontiguousarray(np.concatenate([asks, answers], axis=1)).view(">u8").reshape(-1, 4)
+    first, second = asks.copy(), answers.copy()
+    wide = [columns.id_pairs(_packed(side)) for side in (asks, answers)]
+    turn = pc.not_equal(kept["pairs"], "direct").to_numpy(zero_copy_only=False).astype(bool)
+    turn &= (wide[0]["hi"] > wide[1]["hi"]) | ((wide[0]["hi"] == wide[1]["hi"]) & (wide[0]["lo"] > wide[1]["lo"]))
+    first[turn], second[turn] = answers[turn], asks[turn]
+    both = np.ascontiguousarray(np.concatenate([first, second], axis=1)).view(">u8").reshape(-1, 4)
     pair = np.stack([mixed([both[:, i] for i in range(4)], seed) for seed in (1, 2)], axis=1).astype(">u8")
     made = (
         _packed(pair), _packed(asks), _packed(answers), _kinds(kept), pa.array(["relations"] * len(kept), text),

@@ -4,11 +4,12 @@ Contrastive training takes pairs of score 4 or above of 5, each sentence once as
 QZhou, arXiv:2508.21632); losses that rank (CoSENT) take every pair with its score.
 """
 
-from typing import Any
+from itertools import pairwise
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from operators import columns
 from operators.content import echoes
@@ -16,10 +17,21 @@ from operators.contract import Columns, Example, Outcome, Params, ids, operator,
 
 
 class PairScored(Params):
-    """Which pairs, and in how many directions."""
+    """Which pairs, with which scores, and in how many directions."""
 
     at_least: float | None = Field(default=4.0, description="least score; null: all pairs, for losses that rank")
+    cuts: tuple[float, ...] = Field(
+        default=(), description="scores become grades, for losses that rank: of a scale to 5, [2, 4] makes 0, 1 and 2"
+    )
     both: bool = Field(default=True, description="each sentence is once the query; false: the first is")
+
+    @model_validator(mode="after")
+    def _acts(self) -> Self:
+        if any(b <= a for a, b in pairwise(self.cuts)):
+            raise ValueError("cuts do not rise")
+        if self.cuts and self.at_least is not None and self.at_least >= self.cuts[-1]:
+            raise ValueError("cuts do nothing: every pair from at_least on has the last grade; set at_least: null, or lower it")
+        return self
 
 
 _TEXTS = {"query": text, "instruction": text, "passage": text}
@@ -29,23 +41,28 @@ _WRITES: Columns = {
 }  # fmt: skip
 
 
-@operator("map", version="1", reads={**_TEXTS, "score": score}, writes=_WRITES)
+@operator("map", version="2", reads={**_TEXTS, "score": score}, writes=_WRITES)
 def pair_scored(table: pa.Table, p: PairScored) -> Outcome:
     """N pairs, each as one or two rows with its score in ``positive_scores``; low and equal ones are rejects."""
     found = table["score"].to_numpy()
-    low = ~(found >= np.float32(p.at_least)) if p.at_least is not None else ~np.isfinite(found)
+    low = ~np.isfinite(found)
+    if p.at_least is not None:
+        low |= found < np.float32(p.at_least)
     same = echoes(table)
     why = "no score" if p.at_least is None else f"score below {p.at_least:g}"
     reasons = np.where(same, "both sentences say the same", why)
     split = reject(table, low | same, reasons.tolist(), [f"{one:.4g}" for one in found])
     kept = columns.repeat(split.table, 2 if p.both else 1)
     queries, passages = _sides(kept, p)
+    told = kept["score"].combine_chunks()
+    if p.cuts:
+        told = pa.array(np.searchsorted(np.array(p.cuts, np.float32), told.to_numpy(), side="right").astype(np.float32), score)
     empty, instructions = [""] * len(kept), kept["instruction"].to_pylist()
     passage_ids, ends = columns.content_ids(empty, passages), np.arange(len(kept) + 1)
     made = (
         columns.content_ids(queries, instructions), pa.array(queries, text), pa.array(["similar"] * len(kept), text),
         pa.array(["sts"] * len(kept), text), passage_ids, pa.array(empty, text), pa.array(passages, text),
-        columns.lists(ends, passage_ids), columns.lists(ends, kept["score"].combine_chunks()),
+        columns.lists(ends, passage_ids), columns.lists(ends, told),
     )  # fmt: skip
     for name, values in zip(_WRITES, made, strict=True):
         kept = columns.put(kept, name, values)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import numpy as np
 import pyarrow as pa
 from pydantic import Field, model_validator
 
@@ -30,6 +31,9 @@ class ReadJudgedPairs(Params):
     format: Literal["auto", "parquet", "jsonl", "csv", "tsv", "datasets"] = "auto"
     columns: dict[Literal["first", "second", "score", "label", "id"], str] = {}
     names: dict[str, str] = Field(default={}, description='label as it is in the file: what it is called, "0": entailment say')
+    grades: dict[str, float] = Field(
+        default={}, description="the file's word: its score, for losses that rank: {entailment: 2, neutral: 1, contradiction: 0}"
+    )
     source: str = ""
     licence: str = ""
     instruction: str = ""
@@ -40,6 +44,8 @@ class ReadJudgedPairs(Params):
     def _every_option_acts(self) -> Self:
         if self.names and self.judged == "score":
             raise ValueError("names does nothing where judged is score: leave it out")
+        if self.grades and self.judged == "label":
+            raise ValueError("grades does nothing where judged is label: leave it out")
         if {"score", "label"} & set(self.columns) - {self.judged}:
             raise ValueError(f"columns names a judgement that is not read; judged is {self.judged}")
         return self
@@ -58,14 +64,19 @@ def _items(p: ReadJudgedPairs) -> list[Item]:
 
 
 def _check(p: ReadJudgedPairs, using: Mapping[str, Any]) -> list[str]:
-    return check_file(p, "pairs", {name: USUAL[name] for name in ("first", "second", p.judged)})
+    return check_file(p, "pairs", {name: _usual(p)[name] for name in ("first", "second", p.judged)})
+
+
+def _usual(p: ReadJudgedPairs) -> Mapping[str, tuple[str, ...]]:
+    """With grades a score is a word, in a column that labels have."""
+    return {**USUAL, "score": (*USUAL["label"], *USUAL["score"])} if p.grades else USUAL
 
 
 @operator("source", version="1", key="query_id", items=_items, writes=_writes, check=_check)
 def read_judged_pairs(item: Item, p: ReadJudgedPairs) -> Iterator[Outcome]:
     """One row a pair, the first sentence as ``query``, the second as ``passage``, with ``score`` or ``label``."""
     fields = ("first", "second", p.judged, "id")
-    for batch, names in rows.named(batches_of(item, p, "pairs"), USUAL, p.columns, fields[:3], item.name):
+    for batch, names in rows.named(batches_of(item, p, "pairs"), _usual(p), p.columns, fields[:3], item.name):
         count, bad, unnamed = len(batch.numbers), list(batch.bad), names_of(item, p, "pairs")
         kept: list[tuple[str, str, Any, str]] = []
         told = [rows.column(batch.columns, names[c], count) for c in fields]
@@ -95,8 +106,12 @@ def _judgement(p: ReadJudgedPairs, said: Any) -> tuple[tuple[str, str] | None, A
     if p.judged == "label":
         told = rows.as_id(said).strip()
         return rows.id_fault(said, "label"), p.names.get(told, told)
+    if p.grades:
+        told = rows.as_id(said).strip()
+        return (None if told in p.grades else ("no grade for the score", told[:200])), p.grades.get(told)
     try:
-        value = float(said)
+        with np.errstate(over="ignore"):  # what float32 cannot hold is no score
+            value = math.nan if "_" in str(said) else float(np.float32(float(said)))
     except (TypeError, ValueError, OverflowError):
         value = math.nan
     return (None if math.isfinite(value) else ("score is not a number", str(said)[:200])), value

@@ -9,7 +9,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from operators import rows
-from operators.columns import content_ids
+from operators.columns import content_ids, normalise
 from operators.contract import Item, Outcome, Params, operator, row_id, text
 from operators.read_corpus import batches_of, check_file, items_of, names_of, source_of
 
@@ -43,9 +43,9 @@ def _check(p: ReadLabels, using: Mapping[str, Any]) -> list[str]:
     return check_file(p, "labels", {"text": USUAL["text"], "label": USUAL["label"]})
 
 
-@operator("source", version="1", key="passage_id", items=_items, writes=WRITES, check=_check)
+@operator("source", version="2", key="passage_id", items=_items, writes=WRITES, check=_check)
 def read_labels(item: Item, p: ReadLabels) -> Iterator[Outcome]:
-    """One row a text, its label as ``class_id``; a record without either is a reject."""
+    """One row a text, its label as ``class_id``, normalised as texts are for ids; a record without either is a reject."""
     for batch, names in rows.named(batches_of(item, p, "labels"), USUAL, p.columns, ("text", "label"), item.name):
         count, bad, unnamed = len(batch.numbers), list(batch.bad), names_of(item, p, "labels")
         kept: list[tuple[str, str, str]] = []
@@ -54,8 +54,8 @@ def read_labels(item: Item, p: ReadLabels) -> Iterator[Outcome]:
             if fault := _fault(p, said, label, own):
                 bad.append((number, *fault))
             else:
-                told = rows.as_id(label).strip()
-                kept.append((rows.as_id(own) or unnamed(number), said, p.names.get(told, told)))
+                told = normalise(rows.as_id(label))
+                kept.append((rows.as_id(own) or unnamed(number), said, normalise(p.names.get(told, told))))
         owns, texts, labels = (list(c) for c in zip(*kept, strict=True)) if kept else ([], [], [])
         n = len(kept)
         values = [content_ids([""] * n, texts), [source_of(p)] * n, owns, [""] * n, texts, labels, [p.licence] * n]

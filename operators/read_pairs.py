@@ -16,6 +16,7 @@ USUAL = {
     "query": ("query", "anchor", "question", "sentence1"),
     "positive": ("positive", "positives", "pos", "passage", "answer", "document"),
     "title": ("title",), "instruction": ("instruction", "prompt"), "id": ("_id", "id", "query_id", "source_id"),
+    "source": ("source",), "licence": ("licence", "license"),
 }  # fmt: skip
 
 
@@ -24,9 +25,9 @@ class ReadPairs(Params):
 
     path: str
     format: Literal["auto", "parquet", "jsonl", "csv", "tsv", "python", "datasets"] = "auto"
-    columns: dict[Literal["query", "positive", "title", "instruction", "id"], str] = {}
-    source: str = ""
-    licence: str = ""
+    columns: dict[Literal["query", "positive", "title", "instruction", "id", "source", "licence"], str] = {}
+    source: str = ""  # default: the row's own, else the file's or folder's name
+    licence: str = ""  # default: the row's own
     instruction: str = ""
     query_type: str = ""
     split: str = "train"
@@ -45,13 +46,13 @@ def _check(p: ReadPairs, using: Mapping[str, Any]) -> list[str]:
     return check_file(p, "pairs", {"query": USUAL["query"], "positive": USUAL["positive"]})
 
 
-@operator("source", version="1", key="query_id", items=_items, writes=WRITES, check=_check)
+@operator("source", version="2", key="query_id", items=_items, writes=WRITES, check=_check)
 def read_pairs(item: Item, p: ReadPairs) -> Iterator[Outcome]:
     """One row a (query, positive); a record with a list of positives makes several."""
     batches = rows.named(batches_of(item, p, "pairs"), USUAL, p.columns, ("query", "positive"), item.name)
     for batch, names in batches:
         count, bad, kept, unnamed = len(batch.numbers), list(batch.bad), [], names_of(item, p, "pairs")
-        columns = [rows.column(batch.columns, names[c], count) for c in ("query", "positive", "title", "instruction", "id")]
+        columns = [rows.column(batch.columns, names[c], count) for c in USUAL]
         for number, record in zip(batch.numbers, zip(*columns, strict=True), strict=True):
             found, faults = _pairs(p, number, record, unnamed)
             kept += found
@@ -60,10 +61,10 @@ def read_pairs(item: Item, p: ReadPairs) -> Iterator[Outcome]:
 
 
 def _pairs(p: ReadPairs, number: int, record: Any, unnamed: Callable[[int], str]) -> tuple[list[Any], list[formats.Bad]]:
-    query, positives, title, instruction, own = record
+    query, positives, title, instruction, own, source, licence = record
     faults: list[formats.Bad] = []
     found = []
-    words = (("id", own), ("instruction", instruction), ("title", title))
+    words = (("id", own), ("instruction", instruction), ("title", title), ("source", source), ("licence", licence))
     own_fault = next((fault for name, value in words if (fault := rows.id_fault(value, name))), None)
     for positive in positives if isinstance(positives, list) else [positives]:
         fault = own_fault
@@ -75,17 +76,20 @@ def _pairs(p: ReadPairs, number: int, record: Any, unnamed: Callable[[int], str]
             faults.append((number, *fault))
         else:
             name = rows.as_id(own) or unnamed(number)
-            found.append((query, rows.as_id(instruction) or p.instruction, name, rows.as_id(title), positive))
+            said = (p.source or rows.as_id(source) or source_of(p), p.licence or rows.as_id(licence))
+            found.append((query, rows.as_id(instruction) or p.instruction, name, rows.as_id(title), positive, *said))
     return found, faults or ([] if found else [(number, "no positive", str(query)[:200])])
 
 
 def _table(p: ReadPairs, kept: list[Any]) -> pa.Table:
-    queries, instructions, names, titles, passages = (list(c) for c in zip(*kept, strict=True)) if kept else ([], [], [], [], [])
+    queries, instructions, names, titles, passages, sources, licences = (
+        (list(c) for c in zip(*kept, strict=True)) if kept else ([], [], [], [], [], [], [])
+    )
     n = len(kept)
     passage_ids = content_ids(titles, passages)
     values = [
-        content_ids(queries, instructions), queries, [p.query_type] * n, instructions, [""] * n, [source_of(p)] * n, names,
-        [p.licence] * n, titles, passages, passage_ids, [[i] for i in passage_ids.to_pylist()],
+        content_ids(queries, instructions), queries, [p.query_type] * n, instructions, [""] * n, sources, names,
+        licences, titles, passages, passage_ids, [[i] for i in passage_ids.to_pylist()],
     ]  # fmt: skip
     return pa.table([pa.array(v, t) for v, t in zip(values, WRITES.values(), strict=True)], names=list(WRITES))
 

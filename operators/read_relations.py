@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
+from pydantic import Field
 
 from operators import rows
 from operators.columns import content_ids
@@ -30,6 +31,7 @@ class ReadRelations(Params):
     source: str = ""
     licence: str = ""
     split: str = "train"
+    two_corpora: bool = Field(default=False, description="from and to are ids of two corpora: one at both ends is no loop")
 
 
 def _items(p: ReadRelations) -> list[Item]:
@@ -42,14 +44,17 @@ def _check(p: ReadRelations, using: Mapping[str, Any]) -> list[str]:
 
 @operator("source", version="1", key="pair_id", items=_items, writes=WRITES, check=_check)
 def read_relations(item: Item, p: ReadRelations) -> Iterator[Outcome]:
-    """One row an edge; a loop is a reject. ``pair_id`` is of both ends and the relation: `drop_duplicates` by it."""
+    """One row an edge; a loop is a reject, but of two corpora.
+
+    ``pair_id`` is of both ends and the relation: `drop_duplicates` by it.
+    """
     for batch, names in rows.named(batches_of(item, p, "relations"), USUAL, p.columns, ("from", "to"), item.name):
         count, bad = len(batch.numbers), list(batch.bad)
         kept: list[tuple[str, str, str]] = []
         fields = [rows.column(batch.columns, names[c], count) for c in ("from", "to", "relation")]
         for number, one in zip(batch.numbers, zip(*fields, strict=True), strict=True):
             edge = rows.as_id(one[0]), rows.as_id(one[1]), rows.as_id(one[2])
-            if fault := _fault(*edge):
+            if fault := _fault(p, *edge):
                 bad.append((number, *fault))
             else:
                 kept.append(edge)
@@ -60,10 +65,10 @@ def read_relations(item: Item, p: ReadRelations) -> Iterator[Outcome]:
         yield Outcome(table, rows.bad_table(bad), seen=count + len(batch.bad))
 
 
-def _fault(begin: str, end: str, relation: str) -> tuple[str, str] | None:
+def _fault(p: ReadRelations, begin: str, end: str, relation: str) -> tuple[str, str] | None:
     if not begin or not end:
         return "no id at one end", f"{begin} → {end}"
-    if begin == end:
+    if begin == end and not p.two_corpora:
         return "a loop", begin
     return rows.id_fault(begin, "from") or rows.id_fault(end, "to") or rows.id_fault(relation, "relation")
 

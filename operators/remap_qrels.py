@@ -1,10 +1,12 @@
 """Remap judgements on a user's own ids to the documents that stand for theirs, so that qrels fit the curated corpus."""
 
+from collections.abc import Collection
+
 import numpy as np
 import pyarrow as pa
 
 from operators import columns, index_ids, list_duplicates
-from operators.contract import Example, InputError, Outcome, Params, apply, operator, outcome_of, row_id, text
+from operators.contract import ARTIFACTS, Example, InputError, Outcome, Params, apply, operator, outcome_of, row_id, text
 from operators.index_ids import IdMap, IndexIds
 
 CARRIED = "representative"
@@ -14,15 +16,23 @@ class RemapQrels(Params):
     """Nothing to choose."""
 
 
+def _lacks_queries(made: Collection[str]) -> list[str]:
+    return ["given does nothing without queries: add using: {queries: STEP}"] if "given" in made and "queries" not in made else []
+
+
 @operator(
-    "map", version="1", reads={"query_source_id": text, "corpus_source_id": text, "relevance": pa.int32()},
+    "map", version="2", reads={"query_source_id": text, "corpus_source_id": text, "relevance": pa.int32()},
     writes={"corpus_source_id": text, "passage_id": row_id, "pair_id": row_id}, rows="fewer",
+    check=lambda p, using: _lacks_queries(using[ARTIFACTS]) if ARTIFACTS in using else [],
 )  # fmt: skip
-def remap_qrels(table: pa.Table, p: RemapQrels, *, documents: IdMap, queries: IdMap | None = None) -> Outcome:
+def remap_qrels(
+    table: pa.Table, p: RemapQrels, *, documents: IdMap, queries: IdMap | None = None, given: IdMap | None = None
+) -> Outcome:  # fmt: skip
     """``corpus_source_id`` becomes the representative's, ``passage_id`` is the judged text's, ``pair_id`` the judgement's.
 
     ``documents`` is of `list_duplicates` and carries ``representative``; a document that is not there was dropped, and its
-    judgement is a reject. So is one of a query that ``queries`` lacks, where it has any.
+    judgement is a reject. So is one of a query that ``queries`` lacks, where there are any: in ``given``, which holds the queries
+    before some were dropped, or without it in ``queries`` itself. Where evaluation sets took all of them, no judgement stays.
     """
     if CARRIED not in documents.carries:
         raise InputError(f"remap_qrels: documents: the map has no representatives; give its index_ids step carry: [{CARRIED}]")
@@ -30,7 +40,7 @@ def remap_qrels(table: pa.Table, p: RemapQrels, *, documents: IdMap, queries: Id
     offsets, found = documents.find(judged)
     told = documents.carried(judged)[CARRIED]
     reasons = {int(i): ("document is not in the corpus", judged[i]) for i in np.flatnonzero(np.diff(offsets) == 0)}
-    if queries is not None and len(queries):
+    if queries is not None and len(queries if given is None else given):
         gone = np.flatnonzero(np.diff(queries.find(asked)[0]) == 0).tolist()
         reasons |= {i: ("query is not among the queries", asked[i]) for i in gone}
     good = np.array([i for i in range(len(table)) if i not in reasons], np.int64)

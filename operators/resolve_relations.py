@@ -5,14 +5,15 @@ cited by one (co-citation), or two that cite the same (coupling); with replies, 
 arXiv:2110.02030).
 """
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
 from operators import columns
-from operators.contract import Example, Outcome, Params, operator, outcome_of, row_id, text
+from operators.contract import ARTIFACTS, Example, Outcome, Params, operator, outcome_of, row_id, text
 from operators.index_ids import IdMap, IndexIds, index_ids
 
 Pairs = Literal["direct", "co_cited", "co_citing"]
@@ -26,19 +27,26 @@ class ResolveRelations(Params):
     )
 
 
+def _check(p: ResolveRelations, using: Mapping[str, Any]) -> list[str]:
+    if p.pairs != "direct" and "to_ids" in using.get(ARTIFACTS, ()):
+        return [f"resolve_relations: pairs: {p.pairs} looks up one end alone, in ids; leave to_ids out"]
+    return []
+
+
 @operator(
-    "map", version="1", rows="same", reads={"from_source_id": text, "to_source_id": text, "relation": text},
+    "map", version="1", rows="same", check=_check, reads={"from_source_id": text, "to_source_id": text, "relation": text},
     writes={"node_id": row_id, "member_id": row_id, "pairs": text},
 )  # fmt: skip
-def resolve_relations(table: pa.Table, p: ResolveRelations, *, ids: IdMap) -> Outcome:
+def resolve_relations(table: pa.Table, p: ResolveRelations, *, ids: IdMap, to_ids: IdMap | None = None) -> Outcome:
     """N edges with the node they meet in and the text at its other end; of a split document the first passage.
 
     A direct edge's node is the text itself; a shared one is of its id and the relation, so that kinds do not mix. An id
-    that the corpus lacks is a reject, and so are two ids of one text.
+    that the corpus lacks is a reject, and so are two ids of one text. With ``to_ids`` the other end is looked up in a corpus
+    of its own: in two that both count from 1, an id names another text on each side.
     """
     ends = {name: table[f"{name}_source_id"].to_pylist() for name in ("from", "to")}
     needed = {"direct": ("from", "to"), "co_cited": ("to",), "co_citing": ("from",)}[p.pairs]
-    found = {name: ids.find(ends[name]) for name in needed}
+    found = {name: (to_ids if to_ids and name == "to" else ids).find(ends[name]) for name in needed}
     reasons: dict[int, tuple[str, str]] = {}
     for name in needed:
         unknown = np.flatnonzero(np.diff(found[name][0]) == 0).tolist()

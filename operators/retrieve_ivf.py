@@ -17,11 +17,11 @@ from pydantic import Field
 
 from operators import retrieve_dense, topk
 from operators.assign_clusters import AssignClusters, assign_clusters
+from operators.centroids import Centroids
 from operators.columns import flat, id_pairs, row_seed, vectors
 from operators.content import codes, in_row, parents
 from operators.contract import ROW, Columns, Example, InputError, Params, ids, operator, row_id, scores, vector
 from operators.engines.search import Pool
-from operators.fit_clusters import Centroids
 from operators.retrieve_dense import RetrieveDense, merge_dense
 
 Array = np.ndarray[Any, Any]

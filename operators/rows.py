@@ -25,6 +25,15 @@ def text_fault(value: Any, name: str, longest: int) -> tuple[str, str] | None:
     return None
 
 
+def sound(values: Sequence[Any], longest: int) -> bool:
+    """Whether all are texts without a fault, told of all at once: a tenth of the time of a `text_fault` each."""
+    try:
+        whole = "".join(values)
+    except TypeError:  # null among them, which is no fault but rare where it is not everywhere
+        return all(value is None for value in values)
+    return "\x00" not in whole and max(map(len, values), default=0) <= longest and not _halved(whole)
+
+
 def _halved(value: str) -> bool:
     """Whether UTF-8 cannot hold it; to try took a hundredth of the time of a look at each character."""
     try:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from operators import columns, fit_neighbourhoods
-from operators.contract import ARTIFACTS, Example, Params, ids, operator, row_id, score, scores
+from operators.contract import ARTIFACTS, Example, InputError, Params, ids, operator, row_id, score, scores, text
 from operators.fit_neighbourhoods import Neighbourhoods, means, neighbours
 
 
@@ -25,6 +25,8 @@ class ScoreMargins(Params):
 
 def _check(p: ScoreMargins, using: Mapping[str, Any]) -> list[str]:
     given = "neighbourhoods" in using.get(ARTIFACTS, ())
+    if (depth := using.get("depth")) is not None and depth <= p.k:
+        return [f"score_margins: k is {p.k}, the search above keeps {depth}; let it keep {p.k + 1} at least"]
     if p.margin == "absolute" and given:
         return ["score_margins: neighbourhoods do nothing where margin is absolute; leave them out"]
     if p.margin != "absolute" and not given:
@@ -34,11 +36,11 @@ def _check(p: ScoreMargins, using: Mapping[str, Any]) -> list[str]:
 
 
 @operator(
-    "map", version="1", rows="same", check=_check, reads={"passage_id": row_id, "candidate_ids": ids, "dense_scores": scores},
-    writes={"margin_scores": scores},
+    "map", version="2", rows="same", check=_check, reads={"passage_id": row_id, "candidate_ids": ids, "dense_scores": scores},
+    writes={"margin_scores": scores, "margin_by": text},
 )  # fmt: skip
 def score_margins(table: pa.Table, p: ScoreMargins, *, neighbourhoods: Neighbourhoods | None = None) -> pa.Table:
-    """Add ``margin_scores`` aligned to the candidates.
+    """Add ``margin_scores`` aligned to the candidates, and in ``margin_by`` which margin of how many neighbours they are.
 
     Null for the text itself, for those behind the k nearest others, and for a ratio to a mean that is not above zero.
     """
@@ -46,6 +48,8 @@ def score_margins(table: pa.Table, p: ScoreMargins, *, neighbourhoods: Neighbour
     value = cosine
     if p.margin != "absolute":
         assert neighbourhoods is not None  # by `_check`
+        if neighbourhoods.k != p.k:
+            raise InputError(f"score_margins: k is {p.k}, its neighbourhoods are of {neighbourhoods.k}; give both steps one k")
         middle = (means(table, p.k)[rows] + neighbourhoods.of(found)) / 2
         if p.margin == "distance":
             value = cosine - middle
@@ -53,7 +57,8 @@ def score_margins(table: pa.Table, p: ScoreMargins, *, neighbourhoods: Neighbour
             value = np.divide(cosine, middle, out=np.full(len(rows), np.nan), where=middle > 0)
     told = pa.array(value.astype(np.float32), score, mask=~near | ~np.isfinite(value))
     offsets, _ = columns.flat(table["candidate_ids"])
-    return columns.put(table, "margin_scores", columns.lists(offsets, told))
+    table = columns.put(table, "margin_scores", columns.lists(offsets, told))
+    return columns.put(table, "margin_by", pa.array([f"{p.margin} of {p.k}"] * len(table), text))
 
 
 def example() -> Example:

@@ -1,12 +1,12 @@
 """Shingles of a text as 64-bit numbers, their MinHash signature and the Jaccard of two texts; all in numpy, a slice at a time.
 
 Shingles are the runs of words or of characters of Broder, "On the resemblance and containment of documents", 1997. The
-number of a run is a rolling polynomial hash (Karp and Rabin, 1987) over its code points, modulo 2**64: a difference of two
-prefix sums, so a run of five words costs as much as one of five characters. It is mixed at the end, since the low bits
-of such a hash are poor. 312,145 runs of 5,000 package descriptions in 0.09 s, where Python took 0.2 s to cut them alone.
+number of a run is a rolling polynomial hash (Karp and Rabin, 1987) modulo 2**64: a difference of two prefix sums, so a run of
+64 words costs as much as one of five. A word is such a hash of its characters' numbers, a run of words one of the words'. Each
+is mixed at the end, since the low bits of such a hash are poor.
 """
 
-import re
+import sys
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -15,23 +15,23 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import Field
 
 from operators import columns
 from operators.contract import Params
 from operators.index_texts import Texts
-from operators.sentences import UNSPACED
+from operators.sentences import UNSPACED_RANGES
 
 Array = np.ndarray[Any, Any]
-_UNSPACED, _UNITS = re.compile(f"[{UNSPACED}]"), re.compile(f"[{UNSPACED}]|[^ {UNSPACED}]+")
-_BASE, _MIX = 0x9E3779B97F4A7C15, np.uint64(0xD6E8FEB86659FD93)
-_CHARS = 1 << 18  # characters hashed at once: 2 MB an array, which a core's cache holds
-_LONG = 1 << 16  # words or characters of one piece of a long text
+_WRAP, _BASE, _MIX = 1 << 64, 0x9E3779B97F4A7C15, np.uint64(0xD6E8FEB86659FD93)
+_INVERSE = pow(_BASE, -1, _WRAP)
+_BLANK, _ALONE = 1, 2  # kinds of characters: white space, and of scripts that set none: each is a word
+_CHARS = 1 << 17  # bytes of text hashed at once: 1 MB an array, which a core's cache holds
 _READ = 1 << 25  # characters of the texts whose sets are held at once: at most 256 MB, a sixth of that where words are cut
 _TAKEN = 1 << 22  # characters that are shingled at once
 _PAIRED = 1 << 21  # shingles of the pairs compared at once
 _ROW = 20  # bits of a row beside a shingle's upper 44; fixed, so that what else is compared changes no bit of a Jaccard
-_SIGNED = 512  # texts signed at once: 2,048 took a third longer
 
 
 class Shingles(Params):
@@ -51,95 +51,107 @@ def cut_as(p: Shingles) -> Mapping[str, int]:
 
 
 def folded(value: str) -> str:
-    """A text as it is compared: NFC, casefolded, white space folded."""
-    return " ".join((value if value.isascii() else unicodedata.normalize("NFC", value)).casefold().split())
+    """A text as it is compared, but for white space, of which every run counts as one blank: NFC, casefolded."""
+    return (value if value.isascii() else unicodedata.normalize("NFC", value)).casefold()
 
 
-def spaced(value: str) -> str:
-    """A folded text with blanks around each character of a script that sets none: Chinese, Japanese, Thai, Lao, Khmer, Burmese.
+def shingled(texts: pa.Array, p: Shingles) -> Iterator[tuple[int, Array, Array]]:
+    """Of strings (N,): (first row, rows (M,) from it, rising, shingles (M,) uint64), some `_CHARS` bytes of text at a time.
 
-    A sentence of these would be one word: two texts of ten sentences that differ by a character in each fifth one, nothing alike.
+    A text too short for a run is one shingle, one without a word has none. A shingle may come more than once. A longer text
+    than `_CHARS` comes alone: some 40 bytes a character at most.
     """
-    return value if value.isascii() or not _UNSPACED.search(value) else " ".join(_UNITS.findall(value))
+    sizes = pc.binary_length(texts).to_numpy(zero_copy_only=False).astype(np.int64) + 1
+    for part in _runs_of(sizes, _CHARS):
+        said = [folded(value) for value in texts.slice(part.start, part.stop - part.start).to_pylist()]
+        for rows, numbers in _hashed(said, p):
+            if len(rows):
+                yield part.start, rows, numbers
 
 
-def shingled(texts: Sequence[str], p: Shingles) -> Iterator[tuple[int, Array, Array]]:
-    """(first row, rows (M,) from it, shingles (M,) uint64), in the order of texts; a long text comes in several pieces.
+def _hashed(said: list[str], p: Shingles) -> Iterator[tuple[Array, Array]]:
+    """Of folded texts: the rows and the numbers of their runs of words, then of those that are cut into characters."""
+    kinds, values = _characters()
+    points = np.frombuffer(("\n".join(said) + "\n").encode("utf-32-le"), "<u4").astype(np.intp)  # a blank behind each text
+    ends = np.cumsum([len(value) + 1 for value in said])
+    kind = kinds[points]
+    solid = kind != _BLANK
+    # A word begins behind a blank and ends before one; a character of a script without blanks is one, whatever is beside it.
+    edge = (kind[1:] | kind[:-1]) != 0
+    starts = np.flatnonzero(solid & np.append(True, edge))
+    stops = np.flatnonzero(solid & np.append(edge, True)) + 1
+    last = np.searchsorted(starts, ends)
+    counts = np.diff(last, prepend=0)
+    by_words = counts >= p.min_words
+    each = values[points]
+    words = _finished(_rolled(each, starts, stops))
+    rows = np.flatnonzero(by_words & (counts > 0))
+    a, b, row = _runs(last[rows] - counts[rows], counts[rows], p.words)
+    yield rows[row], _finished(_rolled(words, a, b))
+    rows = np.flatnonzero(~by_words & (counts > 0))
+    if len(rows):
+        keep = solid | np.append(False, solid[:-1])  # of blanks the first
+        keep[stops[last[rows] - 1]] = False  # but not that behind the last word
+        size = np.diff(ends, prepend=0)
+        offsets, at = columns.ragged(ends[rows] - size[rows], size[rows])
+        kept = keep[at]
+        counted = np.append(0, np.cumsum(kept))[offsets]
+        a, b, row = _runs(counted[:-1], np.diff(counted), p.characters)
+        yield rows[row], _finished(_rolled(each[at[kept]], a, b))
 
-    A text too short for a run is one shingle, one without a word has none. A shingle may come more than once.
+
+@lru_cache(maxsize=1)
+def _characters() -> tuple[Array, Array]:
+    """Of each code point whether it is a letter, a blank or a word of its own, and its number; every blank has one."""
+    kinds = np.zeros(sys.maxunicode + 1, np.uint8)
+    for first, last in UNSPACED_RANGES:
+        kinds[first : last + 1] = _ALONE
+    blanks = [point for point in range(1 << 16) if chr(point).isspace()]
+    kinds[blanks] = _BLANK
+    values = columns.mix(np.arange(len(kinds), dtype=np.uint64))
+    values[blanks] = values[ord(" ")]
+    return kinds, values
+
+
+def _rolled(values: Array, starts: Array, ends: Array) -> Array:
+    """The polynomial hash of each range of values (M,), which begin and end in rising order: (N,) uint64."""
+    powers, inverse = _powers(_CHARS)
+    before, until, back = np.empty((3, len(starts)), np.uint64)
+    carry, scale, unscale = 0, 1, 1
+    for low in range(0, len(values), _CHARS):
+        size = min(_CHARS, len(values) - low)
+        sums = np.zeros(size + 1, np.uint64)
+        np.cumsum(values[low : low + size] * powers[:size], out=sums[1:])
+        if low:  # what stands before this piece
+            sums *= np.uint64(scale)
+            sums += np.uint64(carry)
+        a, b = np.searchsorted(starts, (low, low + size))
+        at = starts[a:b] - low
+        before[a:b], back[a:b] = sums[at], inverse[at] * np.uint64(unscale)
+        a, b = np.searchsorted(ends, (low, low + size), "right")
+        until[a:b] = sums[ends[a:b] - low]
+        carry, scale, unscale = int(sums[-1]), scale * int(powers[size]) % _WRAP, unscale * int(inverse[size]) % _WRAP
+    until -= before
+    until *= back
+    return until
+
+
+def _runs(first: Array, counts: Array, size: int) -> tuple[Array, Array, Array]:
+    """Where each run of ``size`` of the ``counts`` (T,) > 0 units from ``first`` on begins and ends, and whose it is.
+
+    Of fewer units all are one run.
     """
-    held: list[tuple[int, str, bool]] = []
-    size = 0
-    for row, value in enumerate(texts):
-        for piece, by_words in _pieces(folded(value), p):
-            if held and size + len(piece) > _CHARS:
-                yield _hashed(held, p)
-                held, size = [], 0
-            held.append((row, piece, by_words))
-            size += len(piece) + 1
-    if held:
-        yield _hashed(held, p)
-
-
-def _pieces(whole: str, p: Shingles) -> Iterator[tuple[str, bool]]:
-    """The folded text, cut so that every run stands whole in a piece; whether its runs are of words."""
-    apart = spaced(whole)
-    count = apart.count(" ") + 1
-    if not whole:
-        return
-    if count < p.min_words:
-        for start in range(0, max(len(whole) - p.characters + 1, 1), _LONG):
-            yield whole[start : start + _LONG + p.characters - 1], False
-    elif count <= _LONG:
-        yield apart, True
-    else:
-        words = apart.split()
-        for start in range(0, max(count - p.words + 1, 1), _LONG):
-            yield " ".join(words[start : start + _LONG + p.words - 1]), True
-
-
-def _hashed(held: list[tuple[int, str, bool]], p: Shingles) -> tuple[int, Array, Array]:
-    joined = "\n".join(piece for _, piece, _ in held) + "\n"  # no folded text holds a line's end
-    points = np.frombuffer(joined.encode("utf-32-le"), "<u4")
-    powers, inverse = _powers(1 << int(len(points)).bit_length())
-    mixed = (points + np.uint64(1)) * _MIX
-    mixed ^= mixed >> np.uint64(29)
-    mixed *= powers[: len(points)]
-    sums = np.zeros(len(points) + 1, np.uint64)
-    np.cumsum(mixed, out=sums[1:])
-    ends = np.flatnonzero(points == 10)
-    starts = np.concatenate([[0], ends[:-1] + 1])
-    by_words = np.array([one[2] for one in held])
-    blanks = np.flatnonzero((points == 32) | (points == 10))
-    piece = np.searchsorted(ends, blanks)
-    of_words = by_words[piece]
-    a, b, at = _runs(np.concatenate([[0], blanks[:-1] + 1])[of_words], blanks[of_words], piece[of_words], p.words)
-    chars = np.repeat(~by_words, ends - starts + 1)
-    chars[ends] = False
-    point = np.flatnonzero(chars)
-    c, d, where = _runs(point, point + 1, np.searchsorted(ends, point), p.characters)
-    a, b, at = np.concatenate([a, c]), np.concatenate([b, d]), np.concatenate([at, where])
-    numbers = _finished((sums[b] - sums[a]) * inverse[a])
-    first = held[0][0]
-    rows = np.array([one[0] - first for one in held])[at]
-    order = np.argsort(rows, kind="stable")
-    return first, rows[order], numbers[order]
-
-
-def _runs(starts: Array, ends: Array, piece: Array, size: int) -> tuple[Array, Array, Array]:
-    """Where each run of ``size`` units of a piece begins and ends, and its piece; of fewer units all are one run."""
-    heads = np.flatnonzero(np.diff(piece, prepend=-1))
-    counts = np.diff(np.append(heads, len(piece)))
-    short = np.minimum(counts, size)  # units of a run
+    short = np.minimum(counts, size)
     runs = counts - short + 1
-    first = np.repeat(heads, runs) + np.arange(runs.sum()) - np.repeat(np.cumsum(runs) - runs, runs)
-    return starts[first], ends[first + np.repeat(short, runs) - 1], piece[first]
+    at = columns.ragged(first, runs)[1]
+    whose = np.repeat(np.arange(len(first)), runs)
+    return at, at + short[whose], whose
 
 
 @lru_cache(maxsize=2)
 def _powers(size: int) -> tuple[Array, Array]:
     """The powers of the base and of its inverse modulo 2**64: (size + 1,) each."""
-    bases = np.full((2, size + 1), [[_BASE], [pow(_BASE, -1, 1 << 64)]], np.uint64)
+    bases = np.full((2, size + 1), [[_BASE], [_INVERSE]], np.uint64)
     bases[:, 0] = 1
     powers = np.cumprod(bases, axis=1, dtype=np.uint64)
     return powers[0], powers[1]
@@ -162,7 +174,7 @@ def mixed(parts: Sequence[Array], seed: int) -> Array:
     return h
 
 
-def signatures(texts: Sequence[str], p: Shingles, permutations: int) -> tuple[Array, Array]:
+def signatures(texts: pa.Array, p: Shingles, permutations: int) -> tuple[Array, Array]:
     """MinHash (Broder 1997): for each text the least of its shingles under each permutation, (N, permutations) uint32.
 
     And whether it has a shingle: (N,) bool. A permutation is x → a·x + b modulo 2**32 with odd a; x is hashed well already.
@@ -175,21 +187,17 @@ def signatures(texts: Sequence[str], p: Shingles, permutations: int) -> tuple[Ar
     for start, rows, numbers in shingled(texts, p):
         x = (numbers >> np.uint64(32)).astype(np.uint32)
         heads = np.flatnonzero(np.diff(rows, prepend=-1))
-        for k in range(0, len(heads), _SIGNED):
-            head = heads[k : k + _SIGNED]
-            some = x[head[0] : heads[k + _SIGNED] if k + _SIGNED < len(heads) else len(x)]
-            least, room = np.empty((permutations, len(head)), np.uint32), np.empty_like(some)
-            for i in range(permutations):
-                np.multiply(some, factors[i], out=room)
-                room += shifts[i]
-                np.minimum.reduceat(room, head - head[0], out=least[i])
-            where = start + rows[head]
-            signed[where] = np.minimum(signed[where], least.T)
-            has[where] = True
+        least, room = np.empty((permutations, len(heads)), np.uint32), np.empty_like(x)
+        for i in range(permutations):
+            np.multiply(x, factors[i], out=room)
+            room += shifts[i]
+            np.minimum.reduceat(room, heads, out=least[i])
+        signed[start + rows[heads]] = least.T
+        has[start + rows[heads]] = True
     return signed, has
 
 
-def sets(texts: Sequence[str], p: Shingles) -> tuple[Array, Array]:
+def sets(texts: pa.Array, p: Shingles) -> tuple[Array, Array]:
     """The shingles of each text, every one once: sizes (N,) of (M,) uint64, sorted within a text, the upper 44 bits of each.
 
     A text of n runs has n² / 2⁴⁵ pairs of two runs that count as one: 10,000 runs, one in 350,000 texts.
@@ -251,7 +259,7 @@ def likeness(texts: Texts, ids: pa.Array, one: Array, other: Array, p: Shingles)
 def _sets_of(texts: Texts, ids: pa.Array, lengths: Array, p: Shingles) -> tuple[Array, Array]:
     """`sets` of the texts of these ids."""
     parts = (ids.slice(part.start, part.stop - part.start) for part in _runs_of(lengths + 256, _TAKEN))
-    sizes, numbers = zip(*(sets(texts.take(part).to_pylist(), p) for part in parts), strict=True)
+    sizes, numbers = zip(*(sets(texts.take(part), p) for part in parts), strict=True)
     return np.concatenate(sizes), np.concatenate(numbers)
 
 

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from operators import columns
 from operators.content import indexed
-from operators.contract import Columns, Example, Outcome, operator, reject, row_id
+from operators.contract import ROW, Columns, Example, Outcome, operator, reject, row_id
 from operators.index_texts import Texts
 from operators.shingles import Shingles, cut_as, mixed, signatures
 
@@ -24,7 +24,7 @@ class SignBands(Shingles):
     """How long a signature is, and how sure a pair at the threshold is to be found: they choose the bands."""
 
     key: str = Field(default="passage_id", description="the column of the texts' ids")
-    permutations: int = Field(default=128, ge=8, le=1024, description="numbers of a signature")
+    permutations: int = Field(default=60, ge=8, le=1024, description="numbers of a signature")
     threshold: float = Field(default=0.8, ge=0.3, le=1)  # Jaccard from which on texts are near-duplicates
     recall: float = Field(default=0.98, gt=0, lt=1, description="least share of the pairs at the threshold that shares a band")
 
@@ -37,7 +37,7 @@ class SignBands(Shingles):
 
     @property
     def rows(self) -> int:
-        """Rows of a band: the most with which a pair at the threshold is found as surely as asked. 7, of 18 bands, by default."""
+        """Rows of a band: the most with which a pair at the threshold is found as surely as asked. 5, of 12 bands, by default."""
         return max(r for r in range(1, self.permutations + 1) if self.found(self.threshold, r) >= self.recall)
 
     def found(self, jaccard: float, rows: int) -> float:
@@ -54,7 +54,7 @@ def _writes(p: SignBands) -> Columns:
 
 
 @operator(
-    "map", version="2", reads=_reads, writes=_writes, rows="many", closed=True,
+    "map", version="3", reads=_reads, writes=_writes, rows="many", closed=True,
     agrees=cut_as, rises=lambda p: {"jaccard": p.threshold},
 )  # fmt: skip
 def sign_bands(table: pa.Table, p: SignBands, *, texts: Texts) -> Outcome:
@@ -67,11 +67,11 @@ def sign_bands(table: pa.Table, p: SignBands, *, texts: Texts) -> Outcome:
     known = texts.has(ids)
     said = texts.take(ids.filter(pa.array(known)))
     signed, has = np.zeros((len(ids), p.permutations), np.uint32), np.zeros(len(ids), bool)
-    signed[known], has[known] = signatures(said.to_pylist(), p, p.permutations)
+    signed[known], has[known] = signatures(said, p, p.permutations)
     outcome = reject(table, ~has, ["no text" if one else "no text has this id" for one in known])
     keys, order = _bands(signed[has], p.rows)
     bands = keys.shape[1]
-    wide = columns.repeat(outcome.table, bands)
+    wide = columns.repeat(outcome.table.select([p.key, ROW]), bands)  # nothing else passes on
     raw = np.ascontiguousarray(keys.astype(">u8"))
     made = {
         "band": pa.Array.from_buffers(row_id, len(wide), [None, pa.py_buffer(raw)]),

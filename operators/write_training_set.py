@@ -5,13 +5,14 @@ import pyarrow as pa
 from pydantic import Field
 
 from operators.columns import content_ids, flat, lists, put
-from operators.contract import ROW, Columns, Example, Params, ids, operator, row_id, score, scores, text, texts
+from operators.contract import ROW, Columns, Example, InputError, Params, ids, operator, row_id, score, scores, text, texts
 from operators.index_texts import Texts
 
 CHARACTERS = 1 << 28  # a chunk of texts: UTF-8 takes at most four times that, a string array 2 GiB
 ORDER = (
     "position", "batch", "query_id", "query", "query_type", "instruction", "positives", "negatives", "positive_scores",
     "negative_scores", "positive_ids", "negative_ids", "masked_ids", "weight", "source", "licence", "generator", "cluster",
+    "stage", "epoch", "rank",
 )  # fmt: skip
 TEXTS = ("query", "query_type", "instruction", "generator", "source", "licence")
 
@@ -24,6 +25,7 @@ class WriteTrainingSet(Params):
     scores: bool = True
     masks: bool = Field(default=False, description="carry masked_ids, of mask_negatives")
     weights: bool = Field(default=False, description="carry weight, of weigh_difficulty")
+    schedule: bool = Field(default=False, description="carry stage, epoch and rank, of assign_batches; a shard is of one rank")
 
 
 def _reads(p: WriteTrainingSet) -> Columns:
@@ -33,6 +35,7 @@ def _reads(p: WriteTrainingSet) -> Columns:
         **({"positive_scores": scores} if p.scores else {}), **negative,
         **({"masked_ids": ids} if p.masks else {}), **({"weight": score} if p.weights else {}),
         "cluster": pa.int32(), "batch": pa.int64(), "position": pa.int64(),
+        **(dict.fromkeys(("stage", "epoch", "rank"), pa.int32()) if p.schedule else {}),
     }  # fmt: skip
 
 
@@ -45,9 +48,18 @@ def _writes(p: WriteTrainingSet) -> Columns:
           publishes=True, closed=True)  # fmt: skip
 def write_training_set(table: pa.Table, p: WriteTrainingSet, *, texts: Texts) -> pa.Table:
     """One shard, sorted by its place in batch order, with ``positives`` and ``negatives`` as texts."""
+    if p.schedule:
+        _one_rank_a_shard(table, p)
     for name, source in (("positives", "positive_ids"), *((("negatives", "negative_ids"),) if p.negatives else ())):
         table = put(table, name, _joined(table[source], texts))
     return table.select([*_writes(p), *(c for c in table.column_names if c == ROW)])
+
+
+def _one_rank_a_shard(table: pa.Table, p: WriteTrainingSet) -> None:
+    shard, rank = table["position"].to_numpy() // p.shard_rows, table["rank"].to_numpy()
+    if len(set(zip(shard.tolist(), rank.tolist(), strict=True))) > len(np.unique(shard)):
+        told = f"shard_rows is {p.shard_rows}, and a shard of so many rows has rows of several ranks"
+        raise InputError(f"write_training_set: {told}; give compose_batches, which dealt them out, the same shard_rows")
 
 
 def _joined(column: pa.ChunkedArray, known: Texts) -> pa.ChunkedArray:

@@ -4,8 +4,9 @@ Runs: `oracle` (`DOCS`, 20,000, of debian_pkgdesc_en: every pair of Jaccard 0.8,
 debian_pkgdesc_i18n, 222,334 distinct texts; `DOCS` of them by hash where `RUNS=speed` is asked for with it), and, named in
 `RUNS` alone, `million`: debian_docs_en and copies of it, of which each tenth word is another. Exact duplicates are gone
 before: every tool gets the same texts, in two files, one a core. Of the peers' defaults the bands are not those of a recall of
-0.98 at 0.8, so each is also asked with ours, 18 of 7; only a verified row answers the question that Pithead answers. The peers are in an environment of their
-own, made once a call, or of `DEDUP_PEERS`, a folder.
+0.98 at 0.8, so each is also asked with ours, 12 of 5, and datasketch with 18 of 7 of its 128 numbers; only a verified row
+answers the question that Pithead answers. The peers are in an environment of their own, made once a call, or of `DEDUP_PEERS`,
+a folder.
 """
 
 import json
@@ -158,19 +159,21 @@ def run(name: str, texts: list[str], home: Path, python: str, reason: str) -> li
     asked: list[tuple[str, dict[str, Any]]] = [
         ("datasketch", {"tool": "datasketch", "verify": False}),
         ("datasketch 18 x 7, verified", {"tool": "datasketch", "bands": [18, 7], "verify": True}),
-        ("datatrove", {"tool": "datatrove"}), ("datatrove 18 x 7", {"tool": "datatrove", "bands": [18, 7]}),
+        ("datasketch 12 x 5, verified", {"tool": "datasketch", "bands": [12, 5], "verify": True}),
+        ("datatrove", {"tool": "datatrove"}), ("datatrove 12 x 5", {"tool": "datatrove", "bands": [12, 5]}),
     ]  # fmt: skip
+    print(*rows, sep="\n", file=sys.stderr, flush=True)  # what is measured is told though a later tool never ends
     for tool, spec in asked:
         if reason:
             rows.append({**base, "tool": tool, "skipped": reason})
             continue
-        print(rows[-1], file=sys.stderr, flush=True)  # what is measured is told though a later tool never ends
         row, told_by = theirs(python, tool, home, **spec)
         rows.append({**base, **row})
         if told_by is not None:
             pairs = map(tuple, told_by["pairs"]) if "pairs" in told_by else within(told_by["clusters"])
             kept = {} if "pairs" in told_by else {"kept": len(texts) - sum(len(one) - 1 for one in told_by["clusters"])}
             rows[-1] |= {"found": "pairs" if "pairs" in told_by else "classes", **(measured(pairs, wanted) if wanted else {}), **kept}
+        print(rows[-1], file=sys.stderr, flush=True)
     return rows
 
 

@@ -36,8 +36,9 @@ def datasketch(spec: dict[str, Any]) -> dict[str, Any]:
 
     texts = pq.read_table(spec["corpus"])["text"].to_pylist()
     params = tuple(spec["bands"]) if spec.get("bands") else None
-    index = MinHashLSH(threshold=0.8, num_perm=128, params=params)
-    blank, pairs = MinHash(num_perm=128, hashfunc=xxhash.xxh32_intdigest), []
+    numbers = params[0] * params[1] if params else 128  # no more than its bands take
+    index = MinHashLSH(threshold=0.8, num_perm=numbers, params=params)
+    blank, pairs = MinHash(num_perm=numbers, hashfunc=xxhash.xxh32_intdigest), []
     for row, value in enumerate(texts):
         if told := shingles(value):
             signature = blank.copy()

@@ -90,6 +90,8 @@ def prepare(name: str, encoder: str, home: Path, cross: str = CROSS) -> list[str
     if not (home / "corpus.parquet").exists():
         collection(corpus, documents, queries, home)
     (home / "flow.yaml").write_text((FLOW + (TAUGHT if cross else "")).replace("ENCODER", encoder))
+    if cross:
+        teach(home, cross)
     shutil.rmtree(home / "ours", ignore_errors=True)
     shutil.rmtree(home / "texts", ignore_errors=True)
     if not (home / "store").exists():
@@ -103,8 +105,6 @@ def prepare(name: str, encoder: str, home: Path, cross: str = CROSS) -> list[str
 
 def ours(name: str, encoder: str, home: Path, cross: str = CROSS) -> list[dict[str, Any]]:
     """Cold, then warm: a new margin, a new k, 1 % new queries."""
-    if cross:
-        teach(home, cross)
     rows, kept = [], False
     for phase, more in (("cold", []), ("new margin", ["negatives.margin=0.1"]), ("new k", ["dense.top_k=50"]), ("1 % new queries", ["pairs.path=pairs_more.parquet"])):
         sets = [x for one in more for x in ("--set", one)]

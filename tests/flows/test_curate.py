@@ -168,3 +168,34 @@ def test_bad_input_is_one_sentence_or_a_counted_reject(tmp_path, body, error, sa
         with pytest.raises(error, match=said):
             go(FLOW, store, changes=changes)
         assert not store.exists("datasets")
+
+
+def lines(path: Path, records: list[dict]) -> Path:
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return path
+
+
+def test_where_an_evaluation_set_takes_every_query_no_judgement_is_published(made, tmp_path):
+    _, changes, *_ = made
+    asked = lines(tmp_path / "q.jsonl", [{"_id": "q2", "text": "Who painted the silver horses of the hall?"}])
+    with pytest.raises(StepFailed, match="judgements: no row came this far"):
+        go(FLOW, Store(str(tmp_path / "s")), changes=[*changes[:-1], f"queries.path={asked}"])
+    ran = go(FLOW, Store(str(tmp_path / "s")), changes=[changes[0], *changes[3:4]])
+    assert {f["step"]: f["rows_out"] for f in ran.funnel}["judgements"] == 4, "nobody gave queries: all are taken on trust"
+
+
+def test_judgements_and_pairs_that_became_one_are_published_once_with_their_highest_grade_and_the_licences_of_what_is_there(tmp_path):
+    docs = {**PLAIN, "near": PLANTED["near"]}
+    corpus = lines(tmp_path / "c.jsonl", [{"_id": i, "text": t, "license": "CC0-1.0"} for i, t in docs.items()])
+    more = lines(tmp_path / "e.jsonl", [{"_id": "m", "text": prose(40), "license": "not for training"}])
+    pairs = lines(tmp_path / "p.jsonl", [{"query": q, "positive": docs[d], "licence": "MIT"} for q, d in (("a", "d1"), ("a", "near"), ("b", "d1"))])
+    grades = [(f"q{i}", d, g) for i in range(8) for d, g in (("d1", 1 + i % 2), ("near", 2 - i % 2))]
+    (tmp_path / "r.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(f"{q}\t{d}\t{g}\n" for q, d, g in grades))
+    store = Store(str(tmp_path / "s"))
+    ran = go(FLOW, store, changes=[f"corpus.path={corpus}", f"more.path={more}", f"pairs.path={pairs}", f"qrels.path={tmp_path / 'r.tsv'}"])
+    homes = {one.split("/")[1]: store.local / one for one in (ran.published, *ran.beside)}
+    judged = read(ReadQrels(path=str(homes["curate.qrels"])), read_qrels)
+    assert sorted((r["query_source_id"], r["corpus_source_id"], r["relevance"]) for r in judged) == [(f"q{i}", "near", 2) for i in range(8)]
+    assert sorted((r["query"], r["passage"]) for r in read(ReadPairs(path=str(homes["curate.pairs"])), read_pairs)) == [("a", docs["near"]), ("b", docs["near"])]
+    stated = {name: json.loads((home / "manifest.json").read_text())["licences"] for name, home in homes.items()}
+    assert stated == {"curate": ["CC0-1.0"], "curate.ids": ["CC0-1.0"], "curate.qrels": ["CC0-1.0"], "curate.pairs": ["CC0-1.0", "MIT"]}

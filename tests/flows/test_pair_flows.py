@@ -2,13 +2,14 @@
 
 import csv
 import json
+from collections import Counter
 
 import pyarrow.parquet as pq
 import pytest
 
 from cluster.local_engine import LocalEngine
 from cluster.store import Store
-from cluster.task import Bench
+from cluster.task import Bench, StepFailed
 from flows.config import find_flow
 from flows.faults import FlowError
 from flows.flow import load
@@ -63,8 +64,30 @@ def test_a_labels_name_may_be_the_positive(labelled, tmp_path):
     assert rows and all(one["positives"][0] in names and set(one["negatives"]) <= names - set(one["positives"]) for one in rows)
 
 
+def test_of_two_labels_a_batch_is_full_and_no_text_is_anothers(tmp_path):
+    records = [{"text": said, "label": i % 3 > 0} for i, (_, _, said) in enumerate(DOCS[:80])] + [{"text": "True", "label": True}]
+    path = write(tmp_path / "two.jsonl", records)
+    sets = [f"labelled.path={path}", "batches.batch_size=16"]
+    rows, files, funnel = published(tmp_path / "a", "binary", sets)
+    assert published(tmp_path / "b", "binary", sets, buckets=7)[1] == files
+    assert funnel["named"]["rejected"] == {"the text is its label's name": 1}
+    assert sorted(Counter(one["batch"] for one in rows).values()) == [16] * 5
+    label = {" ".join(one["text"].split()): str(one["label"]) for one in records}
+    for one in rows:
+        said, mark = one["query"].rsplit(" ", 1)
+        assert one["positives"] == [f"{label[said]} {mark}"] and one["negatives"] == [f"{ {'True': 'False', 'False': 'True'}[label[said]] } {mark}"]
+    ids = [i for one in rows for i in [*one["positive_ids"], *one["negative_ids"]]]
+    assert len(ids) == len(set(ids)) == 160
+
+
+def test_a_name_that_only_others_draw_has_a_text(tmp_path):
+    records = [{"text": "sports", "label": "sports"}, {"text": "a b", "label": "cars"}, {"text": "c d", "label": "cars"}]
+    rows, *_ = published(tmp_path / "s", "labels", [f"labelled.path={write(tmp_path / 'x.jsonl', records)}", "pairs.positive=label"])
+    assert [one["negatives"] for one in rows] == [["sports"]] * 2
+
+
 def test_a_rows_texts_may_share_an_id_that_no_other_row_has(labelled, tmp_path):
-    text = find_flow("labels").read_text().replace("    from: pairs\n", "    from: marked\n").replace("from: [unique, pairs]", "from: told")
+    text = find_flow("labels").read_text().replace("    from: pairs\n", "    from: marked\n").replace("from: [unique, named]", "from: told")
     more = "".join(
         f"  {name}: {{op: append_unique_ids, from: pairs, using: {{texts: examples}}, with: {{rows: {rows}}}}}\n"
         for name, rows in (("marked", "pairs"), ("told", "passages"))
@@ -126,6 +149,16 @@ def test_two_corpora_are_matched_and_known_pairs_set_the_margin(tmp_path):
     assert funnel["least"]["measured"]["known_pairs"] == 20 and funnel["least"]["measured"]["f1_per_mille"] > 800
     assert {one["licence"] for one in rows} == {"PSF-2.0"}
     assert {one["query_type"] for one in rows} == {"translation"}
+    for side, mark in (("left", "l"), ("right", "r")):  # both count from 0
+        told = (tmp_path / f"{side}.jsonl").read_text()
+        (tmp_path / side).mkdir()
+        (tmp_path / side / f"{side}.jsonl").write_text(told.replace(f'"_id": "{mark}', '"_id": "'))
+    (tmp_path / "same.csv").write_text("from,to\n" + "".join(f"{i},{i}\n" for i in range(20, 40)))
+    numbered = [f"left.path={tmp_path}/left/left.jsonl", f"right.path={tmp_path}/right/right.jsonl", f"known.path={tmp_path}/same.csv", *sets[2:]]
+    assert published(tmp_path / "d", "bitext", [*numbered, *encoders])[2]["least"]["measured"] == funnel["least"]["measured"]
+    (tmp_path / "turned.csv").write_text("from,to\n" + "".join(f"{b},{a}\n" for a, b in known))
+    with pytest.raises(StepFailed, match="more than max_rejected"):
+        published(tmp_path / "e", "bitext", [*sets, *encoders, f"known.path={tmp_path}/turned.csv"])
     without = published(tmp_path / "c", "bitext", [*sets, *encoders])[2]
     assert without["least"]["measured"]["known_pairs"] == 0, "no pair is known: the least margin is CCMatrix's"
 
@@ -164,6 +197,13 @@ def test_similar_and_entailed_sentences_become_sets(tmp_path):
     assert sorted((r["query"], *r["positives"], *r["positive_scores"]) for r in rows) == sorted(
         (a, b, float(one["score"])) for one in sts[4:] for a, b in ((one["sentence1"], one["sentence2"]), (one["sentence2"], one["sentence1"]))
     )
+    (tmp_path / "ranked.yaml").write_text(
+        JUDGED.format(path="sts.jsonl", judged="score", op="pair_scored", texts="pairs", scores="true", negatives="false").replace(
+            "op: pair_scored, from: judged,", "op: pair_scored, from: judged, with: {at_least: null, cuts: [2, 4], both: false},"
+        )
+    )
+    rows = published(tmp_path / "r", str(tmp_path / "ranked.yaml"), [])[0]
+    assert sorted((r["query"], *r["positive_scores"]) for r in rows) == [(one["sentence1"], (0, 0, 1, 1, 2, 2)[i]) for i, one in enumerate(sts)]
     nli = [("a dog sleeps", "an animal rests", "entailment"), ("a dog sleeps", "a dog runs", "contradiction"), ("it rains", "dry", "contradiction")]
     write(tmp_path / "nli.jsonl", [dict(zip(("premise", "hypothesis", "label"), one, strict=True)) for one in nli])
     (tmp_path / "nli.yaml").write_text(JUDGED.format(path="nli.jsonl", judged="label", op="group_entailment", texts="judged", scores="false", negatives="true"))
@@ -172,7 +212,7 @@ def test_similar_and_entailed_sentences_become_sets(tmp_path):
 
 
 @pytest.mark.parametrize(("flow", "sets"), [
-    ("labels", ["pairs.using={labels: classes}"]), ("bitext", ["forth_scored.using={}"]), ("bitext", ["matched.at_least=1.1"]),
+    ("labels", ["pairs.using={labels: classes}"]), ("bitext", ["forth_scored.using={}"]), ("bitext", ["around_left.k=5"]), ("bitext", ["matched.at_least=1.1"]),
 ])  # fmt: skip
 def test_a_flow_that_cannot_run_is_refused_in_a_sentence(flow, sets, tmp_path):
     for name in ("labels", "left", "right"):

@@ -29,7 +29,7 @@ def test_pairs_name_the_passages_that_are_listed_and_each_ends_in_its_rows_id(ro
     said = {r["passage_id"]: r["passage"] for r in passages.table.to_pylist()}
     for one in pairs.table.to_pylist():
         a, b = rows[one["_row"]]
-        mark = columns.content_id(f"q{one['_row']}", "").hex()[:8]
+        mark = columns.content_id(f"q{one['_row']}", "").hex()[:12]
         assert one["query"] == f"q{one['_row']} {mark}" and one["query_id"] == columns.content_id(one["query"], "")
         assert [said[i] for i in one["positive_ids"]] == [f"{TEXTS.take(pa.array([OWN[i]], ids.value_type))[0]} {mark}" for i in a]
         if negatives:

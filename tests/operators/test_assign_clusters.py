@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.assign_clusters import AssignClusters, assign_clusters
+from operators.centroids import Centroids
 from operators.contract import InputError, apply, vector
-from operators.fit_clusters import Centroids
 
 
 def table(rows):

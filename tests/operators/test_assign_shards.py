@@ -29,6 +29,11 @@ def test_shards_are_even_and_numbered_from_0(shards):
     assert ((counts - expected) ** 2 / expected).sum() < shards + 5 * np.sqrt(2 * shards)  # chi-squared, five deviations
 
 
+def test_more_shards_than_a_draw_can_tell_are_refused():
+    with pytest.raises(ValueError, match="shards"):
+        AssignShards(shards=2**32)
+
+
 def test_another_seed_cuts_otherwise_and_neither_a_sample_nor_a_bucket_leans_to_a_shard():
     one, other = shard(MANY, shards=4), shard(MANY, shards=4, seed=1)
     assert 0.2 < (one == other).mean() < 0.3

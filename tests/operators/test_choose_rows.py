@@ -87,6 +87,11 @@ def test_quotas_are_exact_the_best_are_kept_and_no_cut_changes_them(rows, said, 
     p = ChooseRows.model_validate({"by": "source", **said, **shares, **order})
     whole = table(rows)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(rows)), max_size=3)))
+    met = {v for v, q in rows if not p.quality or not np.isnan(q)}
+    if met and p.target and not met & set(p.target):
+        with pytest.raises(InputError, match="of target"):
+            choose(whole, p, cuts)
+        return
     found, made = kept(whole, p, cuts), choose(whole, p)
     assert found["passage_id"].equals(kept(whole, p)["passage_id"])  # a table is no equal of itself where it holds NaN
     usable = [r for r in whole.to_pylist() if not p.quality or not np.isnan(r["quality"])]
@@ -180,3 +185,17 @@ def test_what_was_chosen_comes_back_from_disk(tmp_path):
 def test_options_that_would_do_nothing_are_refused(said, fault):
     with pytest.raises(ValidationError, match=fault):
         ChooseRows.model_validate({"budget": 3, **said})
+
+
+def test_a_target_of_which_no_row_is_and_a_misspelt_cap_are_told():
+    whole = table([("a", 0.1), ("b", 0.5)])
+    with pytest.raises(InputError, match="no row has a source of target; they have 'a', 'b'"):
+        choose(whole, ChooseRows(budget=1, by="source", target={"x": 1}))
+    p = ChooseRows(budget=1, by="source", target={"a": 1, "x": 1}, caps={"y": 3, "b": 1})
+    assert module.measure_chosen(choose(whole, p), p)["named values without a row"] == 2
+
+
+def test_a_temperature_near_zero_takes_the_best():
+    whole = table([("a", q) for q in (0.1, 0.9, 0.5, 0.2)])
+    best = choose(whole, ChooseRows(budget=2, quality="quality"))
+    assert (choose(whole, ChooseRows(budget=2, quality="quality", temperature=1e-310)).keys == best.keys).all()

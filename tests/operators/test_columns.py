@@ -5,12 +5,14 @@ import unicodedata
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from operators import columns
 from operators.columns import hexed, normalise, row_keys
 from operators.contract import row_id
-from operators.rows import text_fault
+from operators.rows import sound, text_fault
 
 IDS = st.lists(st.binary(min_size=16, max_size=16), max_size=9)
 
@@ -38,3 +40,24 @@ def test_half_a_surrogate_pair_is_a_fault_and_a_whole_character_none():
     for value, bad in (("a\ud83d", True), ("\udc00", True), ("\U0001f600 ok", False), ("é", False), ("a", False)):
         assert (text_fault(value, "text", 99) is not None) == bad
     assert np.all([text_fault(c, "text", 99) is None for c in "\ud7ff\ue000"])
+
+
+BLANK = [chr(point) for point in range(1 << 16) if chr(point).isspace()]
+ODD = st.text(st.sampled_from([*BLANK, *"aé語𝔘\x00e\u0301\ud800ßÂâãᚁ\u2010"]), max_size=12)
+
+
+@pytest.mark.parametrize("size", [1, 5, 1 << 18])
+@given(rows=st.lists(st.tuples(ODD, ODD), max_size=6))
+def test_many_ids_at_once_are_those_of_each(size, rows):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(columns, "_FOLDED", size)
+        fields = zip(*rows, strict=True) if rows else ([], [])
+        assert columns.content_ids(*fields).to_pylist() == [columns.content_id(*row) for row in rows]
+
+
+@given(st.lists(st.one_of(st.none(), st.integers(), ODD, st.sampled_from(["\x00", "long" * 9])), max_size=4))
+def test_a_column_is_sound_only_where_no_value_has_a_fault(values):
+    if sound(values, 30):
+        assert not any(text_fault(value, "text", 30) for value in values)
+    elif all(isinstance(value, str) for value in values):
+        assert any(text_fault(value, "text", 30) for value in values)

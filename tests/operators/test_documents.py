@@ -159,3 +159,72 @@ def test_another_version_of_a_library_is_another_input(tmp_path, monkeypatch):
         monkeypatch.setattr(extraction.importlib.metadata, "version", lambda name, v=version: v)
         digests += [item.digest for item in read_corpus.items(ReadCorpus(path=str(tmp_path)))]
     assert digests[0] != digests[1]
+
+
+def test_functions_are_found_below_a_form_feed_and_in_blocks_and_code_beside_its_docstring_makes_no_pair(tmp_path):
+    (tmp_path / "m.py").write_text(
+        'x = 1\n\x0c\ndef one(a):\n    """First\u2028thing."""\n    return a\n\ntry:\n    import y\nexcept ImportError:\n    if x:\n        def two(b):\n'
+        '            """Second."""\n            return b\n\ndef three(): "Third."; return 3\n\ndef four():\n    "Fourth."; return 4\n'
+    )
+    found, bad = rows(tmp_path / "m.py")
+    assert bad == []
+    assert [(r["source_id"], r["title"]) for r in found] == [("m.py:3", "m.one"), ("m.py:11", "m.two"), ("m.py:15", "m.three"), ("m.py:17", "m.four")]
+    assert found[0]["text"] == 'def one(a):\n    """First\u2028thing."""\n    return a'
+    pairs, bad = rows(tmp_path / "m.py", read_pairs, ReadPairs)
+    assert [r["passage"] for r in pairs] == ["def one(a):\n    return a", "def two(b):\n    return b"]
+    assert [b["reason"] for b in bad] == ["empty positive"] * 2
+
+
+def test_a_reader_that_sleeps_is_stopped_and_one_that_was_killed_or_stopped_in_mid_answer_is_told_so(tmp_path, monkeypatch):
+    (tmp_path / "a.html").write_bytes(PAGE.encode())
+    assert rows(tmp_path)[0]
+    child = extraction._child(os.getpid())
+    with monkeypatch.context() as patch:
+        patch.setattr(extraction, "WAIT", 0.5)
+        child._process.send_signal(signal.SIGSTOP)
+        assert rows(tmp_path)[1][0]["reason"] == "its text takes more than 0.5 s"
+    assert rows(tmp_path)[0]
+    child._process.kill()
+    child._process.wait()
+    assert "was killed" in rows(tmp_path)[1][0]["reason"]
+    import subprocess
+    import sys
+
+    child._process = subprocess.Popen([sys.executable, "-c", "import os; input(); os.write(1, b'{\"ti'); os.abort()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert rows(tmp_path)[1][0] == {"_row": 1, "reason": "it crashes the library that reads it", "value": "SIGABRT"}
+    assert rows(tmp_path)[0]
+
+
+def test_code_that_takes_the_parser_down_costs_its_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(extraction, "WAIT", 1)
+    (tmp_path / "slow.py").write_text("f'" + "{a}" * 100_000 + "'")
+    assert rows(tmp_path)[1][0]["reason"] == "its text takes more than 1 s"
+
+
+def test_a_module_of_the_users_folder_is_not_taken_for_ours(tmp_path, monkeypatch):
+    (tmp_path / "operators").mkdir()
+    for name in ("__init__", "extraction"):
+        (tmp_path / "operators" / f"{name}.py").write_text("")
+    monkeypatch.chdir(tmp_path)
+    child = extraction.Child()
+    monkeypatch.setattr(extraction, "_child", lambda process: child)
+    assert extraction.extract("html", "<p>A paragraph of some words.</p>") == {"title": "", "text": "A paragraph of some words."}
+
+
+@pytest.mark.parametrize("head", [b'<?xml version="1.0" encoding="ISO-8859-1"?>', b"<!-- <meta charset=euc-jp> --><meta charset=iso-8859-1>"])
+def test_an_xml_declaration_states_an_encoding_and_a_comment_does_not(tmp_path, head):
+    [(_, said)], _ = one(tmp_path, "p.xhtml", head + "<html><body><p>Here is café to drink.</p></body></html>".encode("latin-1"))
+    assert said == "Here is café to drink."
+
+
+def test_hidden_folders_are_no_part_of_a_corpus(tmp_path):
+    (tmp_path / ".venv").mkdir()
+    for name in ("a.md", ".venv/b.md"):
+        (tmp_path / name).write_text("A text.")
+    assert [r["source_id"] for r in rows(tmp_path)[0]] == ["a.md"]
+
+
+def test_pairs_say_their_own_source_and_licence(tmp_path):
+    (tmp_path / "p.jsonl").write_text('{"query": "a", "positive": "b", "source": "faq", "licence": "MIT"}\n{"query": "a", "positive": "c"}\n')
+    told = [[(r["source"], r["licence"]) for r in rows(tmp_path / "p.jsonl", read_pairs, ReadPairs, **more)[0]] for more in ({}, {"licence": "CC0-1.0"})]
+    assert told == [[("faq", "MIT"), ("p", "")], [("faq", "CC0-1.0"), ("p", "CC0-1.0")]]

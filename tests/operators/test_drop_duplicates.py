@@ -1,9 +1,12 @@
 """One row of each id stays: the first by source and source_id."""
 
 import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
+from operators.columns import content_ids
 from operators.contract import Outcome, apply, row_id, text
 from operators.drop_duplicates import DropDuplicates, drop_duplicates, example
 
@@ -43,3 +46,18 @@ def test_without_an_order_the_first_of_the_input_stays_and_is_named_by_its_id() 
 def test_texts_that_differ_in_white_space_alone_are_one() -> None:
     shown = example()
     assert len(apply(drop_duplicates, shown.table, shown.params).rejects) == 1
+
+
+def test_of_several_judgements_the_highest_stays_and_of_two_ids_both_must_be_equal():
+    ids = content_ids(["a", "b", "c"]).to_pylist()
+    rows = pa.table({
+        "pair_id": pa.array([ids[0]] * 3 + [ids[1]], row_id), "passage_id": pa.array([ids[1], ids[2], ids[1], ids[1]], row_id),
+        "relevance": pa.array([1, 3, 2, -1], pa.int32()),
+    }).sort_by("pair_id")  # fmt: skip
+    kept = apply(drop_duplicates, rows, DropDuplicates(key="pair_id", highest="relevance")).table
+    assert sorted(kept["relevance"].to_pylist()) == [-1, 3]
+    kept = apply(drop_duplicates, rows, DropDuplicates(key="pair_id", within="passage_id", highest="relevance")).table
+    assert sorted(kept["relevance"].to_pylist()) == [-1, 2, 3]
+    for faulty in ({"key": "passage_id", "within": "passage_id"}, {"highest": "relevance", "order_by": ("source",)}):
+        with pytest.raises(ValidationError):
+            DropDuplicates(**faulty)

@@ -6,6 +6,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from flows.flow import content_params, load
 from operators import drop_listed as drop_listed_module
@@ -118,3 +119,13 @@ def test_where_a_long_text_is_cut_changes_nothing_that_is_found(words, said, siz
         assert set(_word_finder(tuple(words))(said)) == whole
     finally:
         drop_listed_module._LONG = before
+
+
+def test_a_list_whose_gzip_is_damaged_is_one_sentence(tmp_path):
+    import gzip
+
+    body = bytearray(gzip.compress(b"spam\n"))
+    body[10:12] = b"\xff\xff"
+    (tmp_path / "l.gz").write_bytes(body)
+    with pytest.raises(ValidationError, match="is no gzip file"):
+        Listed.model_validate(str(tmp_path / "l.gz"))

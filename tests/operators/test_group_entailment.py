@@ -49,6 +49,12 @@ def test_each_reject_says_why():
     ]  # fmt: skip
 
 
+def test_a_label_that_is_neither_is_told():
+    outcome = run([("p", "a", "0"), ("p", "b", "-1")])
+    assert sorted(outcome.rejects["value"].to_pylist()) == ["-1", "0"]
+    assert run([("q", "a", "contradiction")]).rejects["value"].to_pylist() == ["a"]
+
+
 def test_other_names_of_labels_are_told_and_are_two():
     assert len(run([("p", "a", "0"), ("p", "b", "2")], positive="0", negative="2").table) == 1
     with pytest.raises(ValidationError, match="one label"):

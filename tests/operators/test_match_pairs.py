@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from operators.contract import ARTIFACTS, InputError, apply, ids, numbered, row_id, scores, text, vector
 from operators.fit_margin import FitMargin, Margin, fit_margin
 from operators.fit_neighbourhoods import FitNeighbourhoods, Neighbourhoods, fit_neighbourhoods
+from operators.fit_neighbourhoods import _check as fit_check
 from operators.match_pairs import Matches, MatchPairs, match_pairs
 from operators.retrieve_dense import RetrieveDense, retrieve_dense
 from operators.score_margins import ScoreMargins, _check, score_margins
@@ -130,13 +131,14 @@ def test_margins_and_matches_are_those_of_a_loop_over_all_pairs(seed, sizes, sha
     assert all(found[k] == np.float32(told[k]) for k in told)
 
 
-def matches(pairs, retrieval="max") -> Matches:
+def matches(pairs, retrieval="max", kind="ratio of 4") -> Matches:
     """Each (left, right, margin) proposed from both ends."""
     fold = match_pairs(MatchPairs(retrieval=retrieval))
     for side, (one, other) in (("left", (0, 1)), ("right", (1, 0))):
         fold.add(pa.table({
             "passage_id": of(p[one] for p in pairs), "side": pa.array([side] * len(pairs), text),
             "candidate_ids": pa.array([[bytes([p[other]]) * 16] for p in pairs], ids), "margin_scores": pa.array([[p[2]] for p in pairs], scores),
+            "margin_by": pa.array([kind] * len(pairs), text),
         }), 0)  # fmt: skip
     return fold.finish()
 
@@ -169,7 +171,11 @@ def test_the_least_margin_has_the_best_f1_of_all(pairs, right, more, complete, c
     else:
         assert found.f1 == pytest.approx(best) == pytest.approx(f1(found.at_least)[0])
         assert found.precision == pytest.approx(f1(found.at_least)[1])
-        assert all(f1(s)[0] < best - 1e-9 for *_, s in pairs if s > found.at_least), "the highest of those"
+        judged = sorted({s for a, b, s in pairs if complete or a in {a for a, _ in known} or b in {b for _, b in known}})
+        last = min(s for s in judged if s >= found.at_least)
+        below = [s for s in judged if s < last]
+        assert all(f1(s)[0] < best - 1e-9 for s in judged if s > last), "the highest of those"
+        assert found.at_least == ((last + below[-1]) / 2 if below else last), "half-way, as bucc.py has it"
 
 
 def test_texts_get_their_matches_from_the_margin_on(tmp_path):
@@ -189,7 +195,7 @@ def test_several_lefts_may_have_one_right_and_one_left_several_going_backward():
     fold = match_pairs(MatchPairs(retrieval="backward"))
     fold.add(pa.table({
         "passage_id": of([51, 52]), "side": pa.array(["right"] * 2, text), "candidate_ids": pa.array([[b"\x01" * 16]] * 2, ids),
-        "margin_scores": pa.array([[1.0], [2.0]], scores),
+        "margin_scores": pa.array([[1.0], [2.0]], scores), "margin_by": pa.array(["ratio of 4"] * 2, text),
     }), 0)  # fmt: skip
     outcome = apply(take_matches, pa.table({"passage_id": of([1])}), TakeMatches(), matches=fold.finish())
     assert [r["passage_id"][0] for r in outcome.table.to_pylist()] == [51, 52]
@@ -199,7 +205,8 @@ def test_several_lefts_may_have_one_right_and_one_left_several_going_backward():
 def test_what_cannot_be_is_one_sentence():
     with pytest.raises(InputError, match="'left' or 'right', a row has 'up'"):
         match_pairs(MatchPairs()).add(pa.table({
-            "passage_id": of([1]), "side": pa.array(["up"], text), "candidate_ids": pa.array([[]], ids), "margin_scores": pa.array([[]], scores)}), 0)  # fmt: skip
+            "passage_id": of([1]), "side": pa.array(["up"], text), "candidate_ids": pa.array([[]], ids), "margin_scores": pa.array([[]], scores),
+            "margin_by": pa.array([""], text)}), 0)  # fmt: skip
     assert "needs using: {neighbourhoods: STEP}" in _check(ScoreMargins(), {})[0]
     assert "do nothing" in _check(ScoreMargins(margin="absolute"), {ARTIFACTS: frozenset({"neighbourhoods"})})[0]
     assert "both say the least margin" in take_check(TakeMatches(at_least=1), {ARTIFACTS: frozenset({"matches", "margin"})})[0]
@@ -227,3 +234,47 @@ def test_neighbourhoods_of_parts_are_those_of_the_whole(tmp_path):
     whole.save(tmp_path)
     assert np.array_equal(Neighbourhoods.load(tmp_path).of(of([0, 99])), whole.of(of([0, 99])), equal_nan=True)
     assert np.isnan(whole.of(of([99])))[0]
+
+
+def known(*pairs):
+    return pa.table({"node_id": of(a for a, _ in pairs), "member_id": of(b for _, b in pairs)})
+
+
+def test_a_margin_that_nothing_tells_is_no_number():
+    fold = fit_margin(FitMargin(), matches=matches([(1, 51, 1.2), (2, 52, 1.0)]))
+    assert fold.finish() == Margin(1.06)
+    fold.add(known((51, 1), (52, 2)), 0)
+    with pytest.raises(InputError, match="none of the 2 known pairs is among the 2 matches"):
+        fold.finish()
+    distance = matches([(1, 51, 0.2)], kind="distance of 4")
+    with pytest.raises(InputError, match="no value is usual of a margin that is distance of 4; say a `fallback`"):
+        fit_margin(FitMargin(), matches=distance).finish()
+    assert fit_margin(FitMargin(fallback=0.1), matches=distance).finish() == Margin(0.1)
+
+
+def test_between_two_neighbouring_floats_the_upper_is_the_limit():
+    low = np.float32(1.1)
+    upper = np.nextafter(low, np.float32(2))
+    fold = fit_margin(FitMargin(), matches=matches([(1, 51, float(upper)), (2, 52, float(low))]))
+    fold.add(known((1, 51), (2, 53)), 0)
+    assert np.float32(fold.finish().at_least) == upper
+
+
+def test_two_directions_of_other_margins_or_neighbours_are_refused():
+    left, right, names, others = sides(3, (6, 5), 1)
+    forth, back = searched(left, right, names, others), searched(right, left, others, names)
+    with pytest.raises(InputError, match="k is 1, its neighbourhoods are of 2; give both steps one k"):
+        apply(score_margins, forth, ScoreMargins(k=1), neighbourhoods=neighbourhoods(back))
+    fold = match_pairs(MatchPairs())
+    for side, table, kind in (("left", forth, "ratio"), ("right", back, "distance")):
+        scored_ = apply(score_margins, table, ScoreMargins(k=K, margin=kind), neighbourhoods=neighbourhoods(back)).table
+        fold.add(scored_.append_column("side", pa.array([side] * len(scored_), text)), 0)
+    with pytest.raises(InputError, match="two margins, distance of 2 and ratio of 2"):
+        fold.finish()
+
+
+def test_a_search_that_keeps_too_few_is_refused():
+    for check, p in ((fit_check, FitNeighbourhoods()), (_check, ScoreMargins())):
+        used = {ARTIFACTS: frozenset({"neighbourhoods"})}
+        assert check(p, {"depth": 4, **used})[0].endswith("k is 4, the search above keeps 4; let it keep 5 at least")
+        assert check(p, {"depth": 5, **used}) == check(p, used) == []

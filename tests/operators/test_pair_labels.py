@@ -84,6 +84,15 @@ def test_names_of_labels_are_positives_and_negatives():
     assert run([("x", "spam")], positive="label").rejects["reason"].to_pylist() == ["no text of another label"]
 
 
+def test_a_name_is_no_negative_of_itself_in_another_case_nor_positive_of_a_text_that_is_it():
+    outcome = run([("x", "Spam"), ("y", "spam"), ("z", "eggs"), ("Eggs ", "eggs")], positive="label", negatives=2)
+    names = {columns.content_id("", name): name for name in ("Spam", "spam", "eggs")}
+    for one in outcome.table.to_pylist():
+        others = [names[n].casefold() for n in one["negative_ids"]]
+        assert others and len(set(others)) == len(others) and one["class_id"].casefold() not in others
+    assert outcome.rejects["reason"].to_pylist() == ["the text is its label's name"]
+
+
 def test_texts_are_asked_for_where_they_are_drawn():
     assert "needs using: {texts: STEP}" in _check(PairLabels(), {ARTIFACTS: frozenset({"labels"})})[0]
     assert _check(PairLabels(positive="label"), {ARTIFACTS: frozenset({"labels"})}) == []

@@ -10,12 +10,12 @@ from operators import columns
 from operators.cap_rows import CapRows, cap_rows
 from operators.cap_sources import CapSources, cap_sources
 from operators.content import indexed
-from operators.contract import apply, row_id, text
+from operators.contract import ARTIFACTS, apply, row_id, text
 from operators.fill_pairs import FillPairs, fill_pairs
 from operators.fit_source_caps import FitSourceCaps, SourceCaps, fit_source_caps
 from operators.index_ids import IndexIds, index_ids
 from operators.pair_relations import PairRelations, pair_relations
-from operators.resolve_relations import ResolveRelations, resolve_relations
+from operators.resolve_relations import ResolveRelations, _check, resolve_relations
 from operators.sentences import sentences
 
 EDGES = st.lists(st.tuples(st.integers(0, 3), st.integers(4, 12), st.sampled_from(["direct", "co_cited"])), max_size=30)
@@ -41,7 +41,7 @@ def pairs(outcome) -> list[tuple[int, int, str]]:
 
 
 @settings(max_examples=120, deadline=None)
-@given(EDGES, st.integers(1, 10), st.integers(2, 10))
+@given(EDGES, st.integers(1, 10) | st.just(10**30), st.integers(2, 10) | st.just(10**30))
 def test_pairs_are_of_edges_and_caps_are_exact(edges, fan_out, members):
     outcome = run(edges, fan_out=fan_out, max_members=members)
     found = pairs(outcome)
@@ -63,6 +63,14 @@ def test_pairs_are_of_edges_and_caps_are_exact(edges, fan_out, members):
         assert max(Counter(a for a, _ in together).values(), default=0) <= fan_out
         if fan_out >= len(shared[0]) <= members:
             assert len(together) == len(shared[0]) * (len(shared[0]) - 1) // 2
+
+
+def test_a_pair_that_two_nodes_share_has_one_id_in_whichever_order_and_a_direct_one_has_two():
+    twice = [(node, m, "co_cited") for node in range(20) for m in (4, 5)]
+    rows = run(twice).table.to_pylist()
+    assert {(r["anchor_id"][0], r["passage_id"][0]) for r in rows} == {(4, 5), (5, 4)}, "in no direction that their ids tell"
+    assert len(rows) == 20 and len({r["pair_id"] for r in rows}) == 1
+    assert len({r["pair_id"] for r in run([(0, 1, "direct"), (1, 0, "direct")]).table.to_pylist()}) == 2
 
 
 @settings(max_examples=60, deadline=None)
@@ -89,6 +97,20 @@ def corpus():
     fold = index_ids(IndexIds())
     fold.add(pa.table({"source_id": pa.array(names, text), "passage_id": columns.content_ids([""] * 4, said)}), 0)
     return fold.finish()
+
+
+def test_an_id_of_two_corpora_names_a_text_on_each_side():
+    (a, b), _ = indexed(["links", "rechts"])
+    sides = []
+    for own in (a, b):
+        fold = index_ids(IndexIds())
+        fold.add(pa.table({"source_id": pa.array(["1"], text), "passage_id": pa.array([own], row_id)}), 0)
+        sides.append(fold.finish())
+    table = pa.table({name: pa.array(["1", said], text) for name, said in (("from_source_id", "1"), ("to_source_id", "2"), ("relation", ""))})
+    outcome = apply(resolve_relations, table, ResolveRelations(), ids=sides[0], to_ids=sides[1])
+    assert [(r["node_id"], r["member_id"]) for r in outcome.table.to_pylist()] == [(a, b)]
+    assert outcome.rejects["reason"].to_pylist() == ["unknown id in `to`"]
+    assert "leave to_ids out" in _check(ResolveRelations(pairs="co_cited"), {ARTIFACTS: frozenset({"ids", "to_ids"})})[0]
 
 
 def resolved(edges, pairs):

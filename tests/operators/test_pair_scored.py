@@ -35,6 +35,25 @@ def test_pairs_are_those_of_an_oracle(rows, least, both):
     assert set(outcome.rejects["reason"].to_pylist()) <= low
 
 
+def test_scores_are_cut_into_grades():
+    values = [0.0, 1.9, 2.0, 3.9, 4.0, 5.0]
+    table = pa.table({
+        "query": pa.array([f"a{i}" for i in range(6)], text), "instruction": pa.array([""] * 6, text),
+        "passage": pa.array([f"b{i}" for i in range(6)], text), "score": pa.array(values, score),
+    })  # fmt: skip
+    outcome = apply(pair_scored, table, PairScored(at_least=None, cuts=(2, 4), both=False))
+    assert outcome.table["positive_scores"].to_pylist() == [[0], [0], [1], [1], [2], [2]]
+    for params, why in (({"cuts": (2, 4)}, "cuts do nothing"), ({"cuts": (4, 2), "at_least": None}, "cuts do not rise")):
+        with pytest.raises(ValueError, match=why):
+            PairScored(**params)
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf")])
+def test_an_endless_score_is_none(value):
+    table = pa.table({"query": ["a"], "instruction": [""], "passage": ["b"], "score": pa.array([value], score)})
+    assert len(apply(pair_scored, table, PairScored()).rejects) == 1
+
+
 def test_a_pair_without_a_number_is_a_reject():
     table = pa.table({"query": pa.array(["a"], text), "instruction": pa.array([""], text), "passage": pa.array(["b"], text),
                       "score": pa.array([float("nan")], score)})  # fmt: skip

@@ -33,11 +33,11 @@ def test_each_label_is_text_and_each_fault_has_its_reason(tmp_path):
 
 def test_each_judgement_is_a_score_or_a_label(tmp_path):
     pair = {"sentence1": "a", "sentence2": "b"}
-    said = [4, "3.5", "high", None, float("nan"), True]
+    said = [4, "3.5", "high", None, float("nan"), True, 1e300, "1_0", 10**400]
     path = write(tmp_path / "s.jsonl", [{**pair, "score": s} for s in said] + [{"sentence1": "", "sentence2": "b", "score": 1}])
     found, bad = rows(ReadJudgedPairs(path=path, judged="score"), read_judged_pairs)
     assert [r["score"] for r in found] == [4, 3.5, 1]
-    assert [r["reason"] for r in bad] == ["score is not a number", "no score", "score is not a number", "empty first"]
+    assert [r["reason"] for r in bad] == ["score is not a number", "no score", *["score is not a number"] * 4, "empty first"]
     path = write(tmp_path / "n.jsonl", [{"premise": "a", "hypothesis": "b", "label": n} for n in (0, 1, -1, None)])
     found, bad = rows(ReadJudgedPairs(path=path, judged="label", names={"0": "entailment"}), read_judged_pairs)
     assert [r["label"] for r in found] == ["entailment", "1", "-1"]
@@ -45,6 +45,32 @@ def test_each_judgement_is_a_score_or_a_label(tmp_path):
     for params, why in (({"names": {"0": "x"}, "judged": "score"}, "names does nothing"), ({"columns": {"label": "y"}, "judged": "score"}, "not read")):
         with pytest.raises(ValidationError, match=why):
             ReadJudgedPairs(path=path, **params)
+
+
+def test_a_word_may_be_graded_into_a_score(tmp_path):
+    grades = {"entailment": 2, "neutral": 1, "contradiction": 0}
+    said = ["entailment", " neutral", "contradiction", "-", None]
+    path = write(tmp_path / "n.jsonl", [{"premise": "a", "hypothesis": "b", "label": one} for one in said])
+    p = ReadJudgedPairs(path=path, judged="score", grades=grades)
+    assert read_judged_pairs.check(p, {}) == []
+    found, bad = rows(p, read_judged_pairs)
+    assert [r["score"] for r in found] == [2, 1, 0]
+    assert [(r["reason"], r["value"]) for r in bad] == [("no grade for the score", "-"), ("no score", "")]
+    with pytest.raises(ValidationError, match="grades does nothing"):
+        ReadJudgedPairs(path=path, judged="label", grades=grades)
+
+
+def test_labels_that_differ_in_white_space_or_in_form_are_one(tmp_path):
+    said = ["not  spam", "not spam ", "cafe\u0301", "caf\u00e9"]
+    found, _ = rows(ReadLabels(path=write(tmp_path / "l.jsonl", [{"text": str(i), "label": one} for i, one in enumerate(said)])), read_labels)
+    assert [r["class_id"] for r in found] == ["not spam"] * 2 + ["caf\u00e9"] * 2
+
+
+def test_of_two_corpora_one_id_at_both_ends_is_no_loop(tmp_path):
+    path = write(tmp_path / "e.jsonl", [{"from": 1, "to": 1}, {"from": 1, "to": None}])
+    found, bad = rows(ReadRelations(path=path, two_corpora=True), read_relations)
+    assert [(r["from_source_id"], r["to_source_id"]) for r in found] == [("1", "1")]
+    assert [r["reason"] for r in bad] == ["no id at one end"]
 
 
 def test_each_edge_has_two_ends_that_differ(tmp_path):

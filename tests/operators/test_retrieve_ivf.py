@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from cluster.store import Store
 from cluster.task import StepFailed
 from operators.assign_clusters import AssignClusters, assign_clusters
+from operators.centroids import Centroids
 from operators.columns import content_ids
 from operators.contract import InputError, numbered, vector
-from operators.fit_clusters import Centroids
 from operators.retrieve_dense import RetrieveDense, merge_dense, retrieve_dense
 from operators.retrieve_ivf import RetrieveIvf, floor_ivf, measure_ivf, merge_ivf, retrieve_ivf
 from tests.flows.test_run import go

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from operators.contract import Outcome, apply, ids, score, scores
-from operators.round_trip import RoundTrip, example, round_trip
+from operators.contract import InputError, Outcome, apply, ids, score, scores
+from operators.round_trip import RoundTrip, _check, example, round_trip
 
 TEXTS = example().used["texts"]
 WORDS = ["oak", "birch", "Birch", "elm", "ash"]
@@ -85,6 +85,8 @@ def test_with_its_own_score_a_passage_is_ranked_among_what_was_searched_ties_and
         "dense_scores": pa.array([sorted(s[: len(found)], reverse=True) for found, s, *_ in rows], scores),
         "similarity": pa.array([own for *_, own in rows], score),
     })  # fmt: skip
+    listed = [dict(zip(found, sorted(s[: len(found)], reverse=True), strict=True)).get(p, own) for found, s, p, own in rows]
+    table = table.set_column(3, "similarity", pa.array(listed, score))
     outcome = apply(round_trip, table, RoundTrip(top_k=top_k, scores="dense_scores", own="similarity", tie=tie), texts=TEXTS)
     got = dict(zip(outcome.table["_row"].to_pylist(), outcome.table["round_trip_rank"].to_pylist(), strict=True))
     for number, row in enumerate(table.to_pylist()):
@@ -93,17 +95,43 @@ def test_with_its_own_score_a_passage_is_ranked_among_what_was_searched_ties_and
             best[word.casefold()] = max(best.get(word.casefold(), -1.0), value)
         own = max(row["similarity"], best.get(rows[number][2].casefold(), -1.0))
         rank = 1 + sum(value > own + tie for value in best.values())
-        known = bool(best) and own + tie >= min(best.values())
+        known = len(rows[number][0]) < top_k or own + tie >= min(best.values())
         assert got.get(number) == (rank if known and rank <= top_k else None)
 
 
-def test_a_positive_below_a_list_that_is_too_short_is_not_passed() -> None:
+def outside(found: list[str], top_k: int, own: float | None = 0.2) -> Outcome:
     table = pa.table({
-        "positive_ids": pa.array([[of("ash")]], ids), "candidate_ids": pa.array([[of("oak")]], ids),
-        "dense_scores": pa.array([[0.9]], scores), "similarity": pa.array([0.2], score),
+        "positive_ids": pa.array([[of("ash")]], ids), "candidate_ids": pa.array([[of(w) for w in found]], ids),
+        "dense_scores": pa.array([[0.9] * len(found)], scores), "similarity": pa.array([own], score),
     })  # fmt: skip
-    outcome = apply(round_trip, table, RoundTrip(top_k=5, scores="dense_scores", own="similarity"), texts=TEXTS)
-    assert outcome.rejects["value"].to_pylist() == ["absent"]
+    return apply(round_trip, table, RoundTrip(top_k=top_k, scores="dense_scores", own="similarity"), texts=TEXTS)
+
+
+def test_of_a_pool_smaller_than_k_no_passage_is_below_the_kth() -> None:
+    assert outside(["oak"], 2).table["round_trip_rank"].to_pylist() == [2]
+    assert outside([], 1).table["round_trip_rank"].to_pylist() == [1]
+    assert outside(["oak", "elm"], 2).rejects["value"].to_pylist() == ["absent"]
+    assert outside(["birch", "Birch"], 2).rejects["value"].to_pylist() == ["absent"], "one text twice: how many stand behind it is not known"
+    assert outside(["oak"], 2, own=float("nan")).rejects["value"].to_pylist() == ["absent"]
+
+
+def test_a_score_of_another_encoder_than_the_lists_is_refused() -> None:
+    def run_own(own: float, positives: list[str]) -> Outcome:
+        table = pa.table({
+            "positive_ids": pa.array([[of(w) for w in positives]], ids), "candidate_ids": pa.array([[of("elm"), of("oak")]], ids),
+            "dense_scores": pa.array([[0.9, 0.8]], scores), "similarity": pa.array([own], score),
+        })  # fmt: skip
+        return apply(round_trip, table, RoundTrip(scores="dense_scores", own="similarity"), texts=TEXTS)
+
+    with pytest.raises(InputError, match=r"similarity of a passage is 0.7 and its dense_scores 0.8; name one encoder"):
+        run_own(0.7, ["oak"])
+    assert len(run_own(0.8004, ["oak"]).table) == 1, "as vectors of float16 move it"
+    assert len(run_own(0.7, ["oak", "ash"]).table) == 1, "of two positives it may be the other's"
+
+
+def test_a_search_that_keeps_fewer_than_k_is_refused() -> None:
+    assert _check(RoundTrip(), {"depth": 10}) == ["round_trip: top_k is 20, the search above keeps 10; let it keep as many at least"]
+    assert _check(RoundTrip(), {"depth": 20}) == _check(RoundTrip(), {}) == []
 
 
 @pytest.mark.parametrize("idle", [{"own": "similarity"}, {"tie": 0.1}])

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from operators.contract import InputError, Outcome, apply, numbered, row_id, text
+from operators.headings import headings
 from operators.sentences import count_words
 from operators.split_passages import SplitPassages, example, split, split_passages
 
@@ -221,3 +222,8 @@ def test_the_text_of_the_document_does_not_travel_with_its_passages() -> None:
     assert "text" not in out.table.column_names
     assert "title" in out.table.column_names
     assert set(out.rejects["_row"].to_pylist()) == {2, 3}
+
+
+def test_a_heading_of_html_that_does_not_end_takes_no_other_in() -> None:
+    assert [one.said for one in headings("<h1>open <h2 id=a>Oaks</h2> <h1><b>Birches</b></h1>")] == ["Oaks", "Birches"]
+    assert headings("<h1>" * 1_000_000) == []

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from operators import write_training_set as module
 from operators.columns import content_ids
-from operators.contract import apply, ids, row_id, scores, text
+from operators.contract import InputError, apply, ids, row_id, scores, text
 from operators.index_texts import IndexTexts, index_texts
 from operators.write_training_set import TEXTS, WriteTrainingSet, write_training_set
 
@@ -88,3 +88,12 @@ def test_masks_and_weights_are_carried_where_they_are_asked_for(known):
     out = apply(write_training_set, given_table, WriteTrainingSet(masks=True, weights=True), texts=known).table
     assert (out["masked_ids"].to_pylist(), out["weight"].to_pylist()) == ([[IDS[2]]], [0.5])
     assert out.column_names.index("masked_ids") == out.column_names.index("negative_ids") + 1
+
+
+def test_a_shard_is_of_one_rank_or_says_whose_setting_differs(known):
+    told = table([([0], [1])] * 4).append_column("stage", pa.array([0] * 4, pa.int32())).append_column("epoch", pa.array([0] * 4, pa.int32()))
+    told = told.append_column("rank", pa.array([0, 0, 1, 1], pa.int32()))
+    made = apply(write_training_set, told, WriteTrainingSet(schedule=True, shard_rows=2), texts=known).table
+    assert made["rank"].to_pylist() == [0, 0, 1, 1]
+    with pytest.raises(InputError, match="shard_rows is 3, .* the same shard_rows"):
+        apply(write_training_set, told, WriteTrainingSet(schedule=True, shard_rows=3), texts=known)
