@@ -188,3 +188,26 @@ def do_init(args: argparse.Namespace) -> int:
     made = init(args.folder)
     emit(args, {"status": 0, "files": made}, "\n".join([*made, "", f"next: cd {args.folder} && pithead run flow.yaml"]))
     return 0
+
+
+def do_export(args: argparse.Namespace) -> int:
+    """Write a published set in a trainer's files; without a set, what trainers there are, or what one may be told."""
+    from flows.export import export, exporter_of
+    from operators.exporters.options import options
+    from operators.exporters.registry import TRAINERS, exporter
+
+    if args.found is None:
+        said = {name: exporter(name).line for name in TRAINERS} if args.to is None else options(exporter_of(args.to)[1].params)
+        listed = "\n".join(f"{name:<24}{line}" for name, line in said.items())
+        emit(args, {"status": 0, "options" if args.to else "trainers": dict(said)}, listed)
+        return 0
+    if args.to is None or args.out is None:
+        raise InputError(f"export: {'--to' if args.to is None else '--out'} is missing; `pithead export` lists the trainers")
+    made = export(args.found, args.to, args.out, args.set, args.store)
+    lost = ", ".join(f"{n} {reason}" for reason, n in made["dropped"].items())
+    count = "as many as a row has" if made["negatives"] is None else made["negatives"]
+    lines = [f"{made['rows_out']} rows of {made['rows_in']}, negatives: {count}{f'; dropped: {lost}' * bool(lost)}"]
+    lines += [f"no place for: {', '.join(made['left_out'])}"] if made["left_out"] else []
+    lines += [f"{'it is there already: ' if made.get('there') else ''}{args.out}/README.md says how to load it"]
+    emit(args, {"status": 0, **made}, "\n".join(lines))
+    return 0

@@ -1,0 +1,61 @@
+"""Hugging Face data sets: parquet with every column that the set has, ids in hex, and a card."""
+
+import pyarrow as pa
+from pydantic import Field
+
+from operators.columns import hexed, put
+from operators.contract import ids, row_id
+from operators.exporters.examples import Examples, hex_lists
+from operators.exporters.files import Shards, Sink
+from operators.exporters.options import Count, Export, Exporter, Positives
+
+
+class Everything(Export):
+    """Every column of the set."""
+
+    positives: Positives = Field("all", description="all: the list; first: the first alone; explode: a row a positive")
+    negatives: Count = Field("all", description="all, most or a number")
+    scores: bool = Field(True, description="false: without the scores")
+
+    @property
+    def scored(self) -> bool:
+        """No row is dropped for a score that is missing: it is a null in the file, as it was."""
+        return False
+
+
+class HfDatasets(Everything):
+    """In parquet."""
+
+    shard_rows: int = Field(65536, ge=1, description="rows a file, at most")
+
+
+def plain(table: pa.Table, p: Everything, count: int | None) -> pa.Table:
+    """A table with ids in hex, without what the options leave out."""
+    for name in table.column_names:
+        kind = table.schema.field(name).type
+        if kind == row_id:
+            table = put(table, name, hexed(table[name]))
+        elif kind == ids:
+            table = put(table, name, hex_lists(table[name]))
+    lost = [n for n in ("negatives", "negative_ids", "negative_scores") if count == 0]
+    lost += [] if p.scores else ["positive_scores", "negative_scores"]
+    return table.drop_columns([name for name in dict.fromkeys(lost) if name in table.column_names])
+
+
+def write(examples: Examples, p: HfDatasets, sink: Sink) -> None:
+    """``data/train-00000.parquet`` and so on, in the set's order."""
+    shards = Shards(sink, "data/train-{:05d}.parquet", p.shard_rows)
+    for table in examples.tables():
+        shards.table(plain(table, p, examples.count))
+
+
+def usage(p: HfDatasets) -> str:
+    """How to load it."""
+    return """Every column of the set, for `datasets`: `load_dataset(folder, split="train")`, or with `streaming=True`. A trainer
+that takes every column for a text needs `select_columns`. `push_to_hub` keeps the card.
+"""
+
+
+CARRIES = frozenset({"position", "batch", "cluster", "masked_ids", "weight", "licence", "generator", "query_type"})
+EXPORTER = Exporter("parquet of every column, ids in hex, with a card, for load_dataset", HfDatasets, write, usage,
+                    lambda p: {"default": "data/train-*.parquet"}, CARRIES)  # fmt: skip
