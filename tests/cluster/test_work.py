@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from cluster import kinds, phases
+from cluster import cross_phases, crossing
 from cluster.local_engine import LocalEngine, Worker
-from cluster.phases import work_for
 from cluster.store import Store
 from cluster.task import RUN, Bench, StepFailed
 from cluster.work import ATTEMPTS, execute
+from cluster.working import work_for
 from flows.flow import load
 from flows.plan import plan
 from operators.contract import InputError
@@ -78,8 +78,8 @@ def test_a_part_that_took_its_process_down_so_often_is_not_tried_again(tmp_path)
 def test_how_a_right_side_is_cut_into_ranges_and_lots_changes_no_byte(tmp_path, monkeypatch, rows):
     path, found = write(tmp_path), []
     for name, size in (("whole", 1 << 20), ("cut", rows)):
-        monkeypatch.setattr(kinds, "RANGE", size)
-        monkeypatch.setattr(phases, "RANGE", max(size, 40))  # ranges of several lots, lots of several parts
+        monkeypatch.setattr(crossing, "RANGE", size)
+        monkeypatch.setattr(cross_phases, "RANGE", max(size, 40))  # ranges of several lots, lots of several parts
         store = Store(str(tmp_path / name))
         go(path, store, workers=0)
         home = tmp_path / name / home_of(path, store, "near")

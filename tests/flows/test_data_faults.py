@@ -30,7 +30,7 @@ def parquet(path, **columns):
 FILES = {
     "missing": ("none.jsonl", lambda p: None, "", "{p}: no such file or folder; mend `path:`"),
     "unknown format": ("c.xyz", lambda p: p.write_text("x"), "",
-        "{p}: its format cannot be told by its name; give format: parquet, jsonl, csv, tsv or text"),
+        "{p}: its format cannot be told by its name; give format: parquet, jsonl, csv, tsv, text, html, pdf or python"),
     "broken parquet": ("c.parquet", lambda p: p.write_bytes(b"PAR1 nonsense"), "", "{p}: it is not a whole parquet file ("),
     "cut parquet": ("c.parquet", lambda p: (parquet(p, text=["a"] * 999), p.write_bytes(p.read_bytes()[:300])), "",
         "{p}: it is not a whole parquet file ("),
