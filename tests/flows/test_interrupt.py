@@ -12,7 +12,7 @@ FLOW = """
 flow: toy
 steps:
   docs: {op: "tests.toy_ops:count_docs", with: {path: none, rows: 9000}}
-  loud: {op: "tests.toy_ops:shout", from: docs, with: {sleep: 1}}
+  loud: {op: "tests.toy_ops:shout", from: docs, with: {sleep: 2}}
 """
 
 
