@@ -18,7 +18,9 @@ from cluster.reuse import isin, keys_of, rows_of
 from cluster.tables import select, write
 from cluster.work import Job
 from operators.columns import flat, id_pairs, lists, put, slices
+from operators.content import parents
 from operators.contract import ROW, ContractError, Outcome, Params, account, check_columns, ids, numbered, scores
+from operators.topk import FLOOR
 
 RANGE = 1 << 16  # rows of a right side that are searched at once: 100 MB of 384 numbers
 MORE, ALL = "_more_", "_all"  # the rest of a list of candidates; whether no candidate stands behind it
@@ -48,9 +50,13 @@ def do_side(job: Job) -> dict[str, Any]:
     """The id of each row of a part of the right, and a key of all that the search reads of it."""
     reads = job.op.columns_against(job.params)
     table = job.store.read_table(job.work.inputs[0], list(reads))
-    told = pa.table([table["passage_id"], keys_of(job, table, reads)], SIDE)
-    record: dict[str, Any] = {"file": job.file("sides"), "rows_in": len(table), "rejected": {}}
-    record["sha256"], record["rows"] = job.store.write_table(record["file"], [told])
+    return _made(job, "sides", pa.table([table["passage_id"], keys_of(job, table, reads)], SIDE), len(table))
+
+
+def _made(job: Job, folder: str, table: pa.Table, rows_in: int) -> dict[str, Any]:
+    """Write a table that is no part of the step's rows; its record."""
+    record: dict[str, Any] = {"file": job.file(folder), "rows_in": rows_in, "rejected": {}}
+    record["sha256"], record["rows"] = job.store.write_table(record["file"], [table])
     return record
 
 
@@ -107,7 +113,7 @@ def do_renew(job: Job) -> dict[str, Any]:
         found += [job.op(mine, right, p, **job.used) for right in _sides(job)]
     merged = job.op.merge(found, p).sort_by(ROW)
     offsets, values = flat(merged[names[0]])
-    rows, found_scores = np.repeat(np.arange(len(merged)), np.diff(offsets)), flat(merged[names[1]])[1]
+    rows, found_scores = parents(offsets), flat(merged[names[1]])[1]
     whole = told[ALL].to_numpy()
     sure = whole[rows] | _not_behind(found_scores.to_numpy(zero_copy_only=False), id_pairs(values), floor, rows)
     kept = np.bincount(rows[sure], minlength=len(merged))
@@ -117,9 +123,7 @@ def do_renew(job: Job) -> dict[str, Any]:
     ends = np.concatenate([[0], np.cumsum(kept[settled])])
     columns = [merged[ROW].filter(pa.array(settled)), lists(ends, values.filter(sure)), lists(ends, found_scores.filter(sure))]
     out = pa.table([*columns, pa.array(whole[settled])], names=[ROW, *names, ALL])
-    record: dict[str, Any] = {"file": job.file("partial"), "rows_in": len(left), "rejected": {}, "open": len(left) - len(out)}
-    record["sha256"], record["rows"] = job.store.write_table(record["file"], [out])
-    return record
+    return {**_made(job, "partial", out, len(left)), "open": len(left) - len(out)}
 
 
 def _not_behind(found: Array, pairs: Array, floor: tuple[Array, Array], rows: Array) -> Array:
@@ -174,19 +178,24 @@ def do_cross(job: Job) -> dict[str, Any]:
     if settled := job.work.extra.get("settled"):
         done = job.store.read_table(settled, [ROW])[ROW].to_numpy()
         left = left.filter(pa.array(~np.isin(left[ROW].to_numpy(), done)))
-    found, mine = list[pa.Table](), f"{job.work.home} {job.work.inputs[0]} {settled}"
+    mine, partial = f"{job.work.home} {job.work.inputs[0]} {settled}", None
     best = _BEST.pop(mine, None)
-    assert job.op.merge is not None
     for right in _sides(job):
-        found.append(job.op(_floored(job, left, best), right, p, **job.used))
-        best = job.op.merge([found[-1], *([] if best is None else [best])], p)
-    record: dict[str, Any] = {"file": job.file("partial"), "rows_in": len(left), "rejected": {}}
-    record["sha256"], record["rows"] = job.store.write_table(record["file"], [job.op.merge(found, p)])
-    if job.op.depth and best is not None:
+        found = job.op(_floored(job, left, best), right, p, **job.used)
+        partial = _both(job, partial, found, p)
+        if job.op.depth:
+            best = _both(job, best, found, p)
+    if best is not None:
         _BEST[mine] = best
         while sum(table.nbytes for table in _BEST.values()) > BEST:
             _BEST.popitem(last=False)
-    return record
+    return _made(job, "partial", partial, len(left))
+
+
+def _both(job: Job, before: pa.Table | None, found: pa.Table, p: Params) -> pa.Table:
+    """What was found before, and this; alone it is a partial as it is."""
+    assert job.op.merge is not None
+    return found if before is None else job.op.merge([before, found], p)
 
 
 def _floored(job: Job, left: pa.Table, best: pa.Table | None) -> pa.Table:
@@ -194,13 +203,13 @@ def _floored(job: Job, left: pa.Table, best: pa.Table | None) -> pa.Table:
 
     What a range leaves out below it is outdone by candidates of ranges that are committed: the merge is the same.
     """
-    if best is None or not job.op.depth:
+    if best is None:
         return left
     offsets, values = flat(best.sort_by(ROW)[_names(job)[1]])
     full = np.diff(offsets) >= getattr(deep(job), job.op.depth)
     floor = np.full(len(full), -np.inf, np.float32)
     floor[full] = values.to_numpy(zero_copy_only=False)[offsets[1:][full] - 1]
-    return put(left, "_floor", pa.array(floor))
+    return put(left, FLOOR, pa.array(floor))
 
 
 def _sides(job: Job) -> Iterator[Any]:
@@ -263,10 +272,9 @@ def do_merge(job: Job) -> dict[str, Any]:
 def _merged(job: Job, p: Params) -> tuple[pa.Table, int]:
     """Every row's candidates, in the order of rows, and how many rows are an earlier set's."""
     assert job.op.merge is not None
-    partials, settled = job.work.inputs[1:], job.work.extra.get("settled")
+    partial, settled = None, job.work.extra.get("settled")
     found = [job.store.read_table(settled)] if settled else []
-    partial = None
-    for name in partials:
+    for name in job.work.inputs[1:]:
         one = job.store.read_table(name)
         partial = job.op.merge([one] if partial is None else [partial, one], p)
     if partial is not None:

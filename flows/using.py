@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from cluster.work import made_by
+from flows.agree import nearest
 from flows.faults import did_you_mean
 from operators.contract import Operator
 
 if TYPE_CHECKING:
-    from flows.flow import Checks
+    from flows.flow import Checks, Step
 
 MODELS = ("LLM", "Encoder", "Teacher")  # of `uses`: what models.yaml has keys for
 
@@ -103,16 +104,11 @@ def spaces_above(checks: "Checks", sources: list[str]) -> dict[str, Any]:
 
 def depth_above(checks: "Checks", sources: list[str]) -> dict[str, int]:
     """How many candidates the nearest steps above keep of each query, the fewest; nothing where one does not say."""
-    depths, waiting, seen = [], [*sources], set[str]()
-    while waiting:
-        name = waiting.pop()
-        step = checks.steps.get(name)
-        if step is None or name in seen or not step.spec or not step.known:
-            continue
-        seen.add(name)
-        if step.op.shape != "build" and "candidate_ids" in step.op.columns_written(step.params):
-            depths.append(getattr(step.params, step.op.depth) if step.op.depth else None)
-        else:
-            waiting += step.sources
-    known = [one for one in depths if one is not None]
-    return {"depth": min(known)} if known and len(known) == len(depths) else {}
+    depths = [depth for _, depth in nearest(checks, sources, "depth", _depth)]
+    return {"depth": min(depths)} if depths and all(depths) else {}
+
+
+def _depth(step: "Step") -> dict[str, int]:
+    if step.op.shape == "build" or "candidate_ids" not in step.op.columns_written(step.params):
+        return {}
+    return {"depth": getattr(step.params, step.op.depth) if step.op.depth else 0}

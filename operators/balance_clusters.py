@@ -17,8 +17,9 @@ from pydantic import Field, model_validator
 
 from operators import columns
 from operators.batches import PAIR
-from operators.centroids import BLOCK, Array, Centroids, joined, unit, values_of
+from operators.centroids import BLOCK, Array, Centroids, joined, values_of
 from operators.contract import Columns, Example, InputError, Params, operator, row_id, text, vector
+from operators.engines.encoder import unit
 
 GRID = 2.0**20  # cosines are cut to its steps: no last bit of a product tells two rows apart
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from operators import columns
 from operators.contract import InputError
+from operators.engines.encoder import unit
 
 Array = np.ndarray[Any, Any]
 BLOCK = 512  # rows a matrix product; 512 × 10k centroids in float64 are 40 MB
@@ -61,13 +62,6 @@ def joined(table: pa.Table, names: Sequence[str]) -> Array:
         return columns.vectors(table[names[0]])
     parts = [unit(columns.vectors(table[name])) / np.float32(len(names) ** 0.5) for name in names]
     return np.concatenate(parts, axis=1).astype(np.float32)
-
-
-def unit(rows: Array) -> Array:
-    """Each row of length 1, as float32; a zero row stays."""
-    length = np.sqrt(np.einsum("nd,nd->n", rows, rows, dtype=np.float64))
-    found: Array = (rows / np.where(length > 0, length, 1)[:, None]).astype(np.float32)
-    return found
 
 
 def values_of(table: pa.Table, by: str) -> dict[str, Array]:

@@ -8,9 +8,10 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 
 from operators import columns
-from operators.centroids import Array, Centroids, joined, unit, values_of
+from operators.centroids import Array, Centroids, joined, values_of
 from operators.columns import content_ids, id_matrix
 from operators.contract import Columns, Example, InputError, Params, operator, row_id, text, vector
+from operators.engines.encoder import unit
 
 SILHOUETTE = 2000  # rows of a value, of which all distances are taken
 

@@ -3,11 +3,9 @@
 As LASER's bucc.py has it: half-way between the lowest match that is kept and the highest that is not.
 """
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -15,10 +13,10 @@ from pydantic import Field
 
 from operators import columns, match_pairs
 from operators.contract import Example, InputError, Params, operator, row_id
+from operators.json_artifact import JsonArtifact
 from operators.match_pairs import Matches
 
 Array = np.ndarray[Any, Any]
-_FILE = "margin.json"
 CCMATRIX = 1.06
 
 
@@ -35,23 +33,15 @@ class FitMargin(Params):
 
 
 @dataclass(frozen=True)
-class Margin:
+class Margin(JsonArtifact):
     """From which margin on a match is kept, inclusive, and how good it is on the sample."""
 
+    file: ClassVar[str] = "margin.json"
     at_least: float
     precision: float = 0.0
     recall: float = 0.0
     f1: float = 0.0
     pairs: int = 0  # known
-
-    def save(self, folder: Path) -> None:
-        """One JSON file."""
-        (folder / _FILE).write_text(json.dumps(asdict(self), sort_keys=True), encoding="utf-8")
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Read what ``save`` wrote."""
-        return cls(**json.loads((folder / _FILE).read_text(encoding="utf-8")))
 
 
 class _Fold:

@@ -4,10 +4,8 @@ Conan (arXiv:2408.15710) drops pairs below 0.4; of another encoder 0.4 keeps eve
 ones. Where random pairs lie has to be measured (Telecom, arXiv:2406.12336). The artifact names its encoder.
 """
 
-import json
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, Literal, Self
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import pyarrow as pa
@@ -18,9 +16,9 @@ from operators import columns, topk
 from operators.content import Array
 from operators.contract import Example, InputError, Params, operator, row_id, text
 from operators.engines.encoder import Encoder
+from operators.json_artifact import JsonArtifact
 from operators.score_pairs import cosines, name_of
 
-_FILE = "pair_floor.json"
 PERCENTILES = tuple(range(101))
 
 
@@ -47,9 +45,10 @@ class FitPairFloor(Params):
 
 
 @dataclass(frozen=True)
-class PairFloor:
+class PairFloor(JsonArtifact):
     """The floor, why it lies there, and both distributions as their percentiles 0 to 100."""
 
+    file: ClassVar[str] = "pair_floor.json"
     encoder: str
     threshold: float
     reason: str
@@ -60,15 +59,6 @@ class PairFloor:
     given: list[float]
     random_pairs: int
     given_pairs: int
-
-    def save(self, folder: Path) -> None:
-        """One JSON file."""
-        (folder / _FILE).write_text(json.dumps(asdict(self), sort_keys=True, ensure_ascii=False), encoding="utf-8")
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Read what ``save`` wrote."""
-        return cls(**json.loads((folder / _FILE).read_text(encoding="utf-8")))
 
 
 class _Pairs:

@@ -4,9 +4,7 @@ CADET drops a query whose source passage scores below the 25th percentile of eve
 queries of its type, and spreads scores between the 1st and the 99th.
 """
 
-import json
-from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -15,9 +13,9 @@ from pydantic import Field
 from operators.columns import flat
 from operators.content import codes, floats, in_row, parents
 from operators.contract import Columns, Example, InputError, Params, ids, operator, scores, text
+from operators.json_artifact import JsonArtifact
 
 Array = np.ndarray[Any, Any]
-_FILE = "percentiles.json"
 _HELD = 1 << 20  # scores that wait before equal ones are folded
 
 
@@ -27,8 +25,10 @@ class FitScoreQuantiles(Params):
     by: str = Field(default="query_type", description="the text column whose values are counted apart; empty: all together")
 
 
-class ScoreQuantiles:
+class ScoreQuantiles(JsonArtifact):
     """The percentiles 0 to 100 of each group's scores; also what a gate asks."""
+
+    file: ClassVar[str] = "percentiles.json"
 
     def __init__(self, by: str, groups: dict[str, list[float]]) -> None:
         self.by, self.groups = by, groups
@@ -38,17 +38,6 @@ class ScoreQuantiles:
         if group not in self.groups:
             raise InputError(f"fit_score_quantiles: {self.by} {group!r} was not fitted; fit on the rows that are gated")
         return self.groups[group][percentile]
-
-    def save(self, folder: Path) -> None:
-        """One JSON file."""
-        value = {"by": self.by, "groups": self.groups}
-        (folder / _FILE).write_text(json.dumps(value, sort_keys=True, ensure_ascii=False), encoding="utf-8")
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Read what ``save`` wrote."""
-        value = json.loads((folder / _FILE).read_text(encoding="utf-8"))
-        return cls(value["by"], value["groups"])
 
 
 class _Counts:

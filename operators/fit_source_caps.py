@@ -1,8 +1,6 @@
 """Find what may stay of each source when none may have more than so many rows (CASPER, arXiv:2508.13394: 1.5 million)."""
 
-import json
-from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -10,10 +8,10 @@ from pydantic import Field
 
 from operators import columns
 from operators.contract import Example, Params, operator, row_id, text
+from operators.json_artifact import JsonArtifact
 from operators.shingles import mixed
 
 Array = np.ndarray[Any, Any]
-_FILE = "limits.json"
 
 
 class FitSourceCaps(Params):
@@ -23,8 +21,10 @@ class FitSourceCaps(Params):
     seed: int = Field(default=0, ge=0)
 
 
-class SourceCaps:
+class SourceCaps(JsonArtifact):
     """The hash up to which a source's rows stay; a source that is not here keeps all of them."""
+
+    file: ClassVar[str] = "limits.json"
 
     def __init__(self, seed: int, limits: dict[str, int]) -> None:
         self.seed, self.limits = seed, limits
@@ -35,17 +35,6 @@ class SourceCaps:
         edge = np.array([self.limits.get(one, 2**64 - 1) for one in coded.dictionary.to_pylist()] or [0], np.uint64)
         above: Array = marks(table["pair_id"], self.seed) > edge[coded.indices.to_numpy()]
         return above
-
-    def save(self, folder: Path) -> None:
-        """One JSON file."""
-        said = {"seed": self.seed, "limits": self.limits}
-        (folder / _FILE).write_text(json.dumps(said, sort_keys=True, ensure_ascii=False), encoding="utf-8")
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Read what ``save`` wrote."""
-        said = json.loads((folder / _FILE).read_text(encoding="utf-8"))
-        return cls(said["seed"], said["limits"])
 
 
 def marks(ids: pa.Array | pa.ChunkedArray, seed: int) -> Array:

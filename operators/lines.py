@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from operators import columns
+from operators.content import floats, parents
 from operators.sentences import UNSPACED
 
 Array = np.ndarray[Any, Any]
@@ -41,8 +42,7 @@ def split(said: pa.Array, mark: str) -> tuple[pa.Array, Array]:
     offsets, parts = columns.flat(pc.split_pattern_regex(said, mark) if len(mark) > 1 else pc.split_pattern(said, mark))
     parts = pc.utf8_trim_whitespace(parts)
     full = pc.greater(pc.binary_length(parts), 0)
-    rows: Array = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))[full.to_numpy(zero_copy_only=False)]
-    return parts.filter(full), rows
+    return parts.filter(full), parents(offsets)[full.to_numpy(zero_copy_only=False)]
 
 
 def words_of(lines: pa.Array, unspaced: Array) -> tuple[pa.Array, Array]:
@@ -55,7 +55,7 @@ def words_of(lines: pa.Array, unspaced: Array) -> tuple[pa.Array, Array]:
         # Trimmed, since Arrow 26 now and then leaves white space at the very end of its data in the last word.
         lines = pc.utf8_trim_whitespace(pc.replace_substring_regex(lines, rf"({_DENSE})", r" \1 "))
     offsets, words = columns.flat(pc.utf8_split_whitespace(lines))
-    rows: Array = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    rows = parents(offsets)
     full = pc.greater(pc.binary_length(words), 0).to_numpy(zero_copy_only=False)
     if dense:
         full &= ~unspaced[rows] | matches(words, r"[\p{L}\p{M}\p{N}]")
@@ -112,9 +112,3 @@ def matches(said: pa.Array, pattern: str) -> Array:
 def lengths(said: pa.Array) -> Array:
     """Characters of each text: (N,) float64."""
     return floats(pc.utf8_length(said))
-
-
-def floats(numbers: pa.Array) -> Array:
-    """Numbers as float64."""
-    values: Array = numbers.to_numpy(zero_copy_only=False).astype(float)
-    return values

@@ -20,7 +20,6 @@ from operators.filters import barred, split, whole
 from operators.index_documents import Documents
 
 BLOCK = 1024  # queries a call
-FLOOR = "_floor"  # a column of the left: the least score that its top k may still have
 BARRED = 64  # own passages up to which more are proposed; a query with more of them is searched alone
 
 Array = np.ndarray[Any, Any]
@@ -92,7 +91,7 @@ def _nearest(left: pa.Table, side: _Side, p: RetrieveDense, documents: Documents
     own, places = barred(left, side.names, documents, p.other_documents)
     if len(queries) and len(side.names):
         check_vectors(queries, side.pool)
-        floor = left[FLOOR].to_numpy() if FLOOR in left.column_names else None
+        floor = left[topk.FLOOR].to_numpy() if topk.FLOOR in left.column_names else None
         for start in range(0, len(queries), BLOCK):
             block = slice(start, start + BLOCK)
             mine = slice(*np.searchsorted(own, [start, start + BLOCK]))

@@ -10,6 +10,7 @@ from operators.columns import flat, id_pairs, lists
 from operators.contract import ROW, row_id, score
 
 Array = np.ndarray[Any, Any]
+FLOOR = "_floor"  # a column of the left of a search: the least score that a row's top k may still have
 SLICE = 4096  # rows of float64 products held at a time
 
 

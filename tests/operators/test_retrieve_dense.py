@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from operators.columns import content_ids
 from operators.contract import InputError, numbered, vector
 from operators.engines.search import Pool
-from operators.retrieve_dense import FLOOR, RetrieveDense, merge_dense, retrieve_dense
+from operators.retrieve_dense import RetrieveDense, merge_dense, retrieve_dense
+from operators.topk import FLOOR
 
 
 def sides(queries, passages):
