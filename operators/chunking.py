@@ -33,26 +33,29 @@ class Sizes:
 def by_sentences(body: str, sizes: Sizes, overlap: int) -> list[Span]:
     """Whole sentences, packed up to the most; each passage starts ``overlap`` sentences before its new ones."""
     pieces = _pieces(body, 0, len(body), sizes)
-    runs = _merged(_packed([size for *_, size in pieces], sizes.limit, overlap), pieces, sizes.least)
-    return [(pieces[a][0], pieces[b - 1][1]) for a, b in runs]
+    runs = _joined(_packed([size for *_, size in pieces], sizes.limit, overlap), pieces, sizes.least)
+    return [(pieces[a][0], pieces[b - 1][1]) for a, b, *_ in runs]
 
 
 def by_windows(body: str, sizes: Sizes, window: int, stride: int) -> list[Span]:
     """Windows of so many sentences, each ``stride`` behind the last: 10 and 5 in Ragnarök (arXiv:2406.16828).
 
-    A window that reaches the most ends there, and the next starts at its end at the latest.
+    A window that reaches the most ends there; the next starts at its end at the latest, and as late as it must to hold
+    something new.
     """
     pieces = _pieces(body, 0, len(body), sizes)
     runs: list[Span] = []
     start = end = 0
     while end < len(pieces):
         start = min(start + stride, end) if runs else 0
+        while start < end and sum(size for *_, size in pieces[start : end + 1]) > sizes.limit:
+            start += 1
         end, total = start, 0
         while end < len(pieces) and end - start < window and (end == start or total + pieces[end][2] <= sizes.limit):
             total += pieces[end][2]
             end += 1
         runs.append((start, end))
-    return [(pieces[a][0], pieces[b - 1][1]) for a, b in _merged(runs, pieces, sizes.least)]
+    return [(pieces[a][0], pieces[b - 1][1]) for a, b, *_ in _joined(runs, pieces, sizes.least)]
 
 
 def by_words(body: str, sizes: Sizes, overlap: int) -> list[Span]:
@@ -83,7 +86,7 @@ def by_headings(body: str, sizes: Sizes, overlap: int) -> list[tuple[Span, tuple
         owner += [section] * len(packed)
         pieces += mine
     told = []
-    for a, b, first, last in _forward(runs, pieces, sizes.least):
+    for a, b, first, last in _joined(runs, pieces, sizes.least):
         told.append(((pieces[a][0], pieces[b - 1][1]), joint([of[one] for one in owner[first:last]])))
     return told
 
@@ -100,7 +103,7 @@ def _pieces(body: str, start: int, end: int, sizes: Sizes) -> list[Piece]:
 def _cut(body: str, start: int, end: int, limit: int, measure: Measure) -> list[Piece]:
     parts = [(start + a, start + b) for a, b in words(body[start:end])]
     if len(parts) == 1:  # one word of too many tokens
-        parts = [(i, i + 1) for i in range(start, end)]
+        parts = [(i, i + 1) for i in range(*parts[0])]
     sizes = measure([body[a:b] for a, b in parts])
     pieces: list[Piece] = []
     for (a, b), size in zip(parts, sizes, strict=True):
@@ -155,21 +158,11 @@ def _packed(sizes: Sequence[int], most: int, overlap: int) -> list[Span]:
     return runs
 
 
-def _merged(runs: Sequence[Span], pieces: Sequence[Piece], least: int) -> list[Span]:
-    """A short run joins the one before it, a short first one the next."""
-    merged: list[Span] = []
-    for a, b in runs:
-        fresh = sum(size for *_, size in pieces[a:b])
-        first_is_short = len(merged) == 1 and sum(s for *_, s in pieces[slice(*merged[0])]) < least
-        if merged and (fresh < least or first_is_short):
-            merged[-1] = (merged[-1][0], b)
-        else:
-            merged.append((a, b))
-    return merged
+def _joined(runs: Sequence[Span], pieces: Sequence[Piece], least: int) -> list[tuple[int, int, int, int]]:
+    """A short run joins the next, for a heading belongs to what follows; the last joins the one before: (pieces, runs).
 
-
-def _forward(runs: Sequence[Span], pieces: Sequence[Piece], least: int) -> list[tuple[int, int, int, int]]:
-    """A short run joins the next, for a heading belongs to what follows; the last joins the one before: (pieces, runs)."""
+    To the one before, short runs in a row (windows of short sentences) would all join one.
+    """
     merged: list[tuple[int, int, int, int]] = []
     short = False
     for i, (a, b) in enumerate(runs):
@@ -184,8 +177,8 @@ def _forward(runs: Sequence[Span], pieces: Sequence[Piece], least: int) -> list[
 
 def _overlapping(body: str, pieces: Sequence[Piece], sizes: Sizes, overlap: int) -> list[Span]:
     """The pieces, a short one joined to a neighbour, each begun with words of the one before of at most that size."""
-    runs = _merged([(i, i + 1) for i in range(len(pieces))], pieces, sizes.least)
-    spans = [(pieces[a][0], pieces[b - 1][1]) for a, b in runs]
+    runs = _joined([(i, i + 1) for i in range(len(pieces))], pieces, sizes.least)
+    spans = [(pieces[a][0], pieces[b - 1][1]) for a, b, *_ in runs]
     if not overlap:
         return spans
     found = spans[:1]

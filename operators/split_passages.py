@@ -66,7 +66,7 @@ def _writes(p: SplitPassages) -> Columns:
 
 @operator(
     "map",
-    version="2",
+    version="3",
     reads={"doc_id": row_id, "title": text, "text": text},
     writes=_writes,
 )

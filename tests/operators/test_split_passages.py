@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import pyarrow as pa
 import pytest
+from hypothesis import example as case
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -68,6 +69,9 @@ MARKED = st.lists(
 
 
 @settings(max_examples=300, deadline=None)
+@case("我喜欢苹果。 我喜欢苹果。 One two three.", {"by": "windows", "window": 2, "stride": 1}, 12, 1, len)
+@case(" ".join(["One two three."] * 5), {"by": "windows", "window": 1, "stride": 1}, 8, 4, count_words)
+@case("0 ", {"by": "words", "overlap": 0}, 2, 1, count_words)
 @given(st.one_of(MARKED, BODIES), WAYS, st.integers(2, 20), st.integers(1, 4), st.sampled_from([count_words, len]))
 def test_every_way_gives_exact_slices_within_its_sizes_that_lose_nothing(body, way, most, least, size) -> None:
     overlap = way.get("overlap", 0)
