@@ -100,6 +100,7 @@ def lineage(p: Planned) -> dict[str, Any]:
     return {
         "step": p.step.name, "operator": p.step.op.name, "version": p.step.op.version, "recipe": p.task.recipe,
         "fingerprint": p.task.fingerprint, "from": p.step.sources, "using": dict(p.step.using),
+        **({"held": True} if p.held else {}),
         "params": content_params(p.step), "models": {k: m.identity() for k, m in p.step.models.items()},
     }  # fmt: skip
 

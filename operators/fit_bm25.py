@@ -141,7 +141,7 @@ class Bm25Statistics:
         return cls(FitBm25(**value["settings"]), found, value["docs"], value["length"])
 
 
-@operator("build", version="1", reads={"passage_id": row_id, "title": text, "passage": text})
+@operator("build", version="1", holds=True, reads={"passage_id": row_id, "title": text, "passage": text})
 def fit_bm25(p: FitBm25) -> Bm25Statistics:
     """One pass; memory grows with the vocabulary, not with the corpus."""
     return Bm25Statistics(p)
