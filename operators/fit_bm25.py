@@ -108,6 +108,15 @@ class Bm25Statistics:
                 self.length += len(terms)
             self.docs += len(part)
 
+    def remove(self, table: pa.Table) -> None:
+        """Give back what was counted of these rows."""
+        gone = Bm25Statistics(self.settings)
+        gone.add(table, 0)
+        self.frequencies.subtract(gone.frequencies)
+        self.frequencies = +self.frequencies  # a term of no document is no term
+        self.docs -= gone.docs
+        self.length -= gone.length
+
     def merge(self, later: "Bm25Statistics") -> None:
         """Add the counts of later parts."""
         self.frequencies.update(later.frequencies)
