@@ -7,7 +7,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 STORE = "store"
@@ -52,12 +52,15 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("--buckets", type=int, help="parts a step is cut into; never changes the set (default: by size)")
         sub.add_argument("--address", default="", help="of a running Ray cluster")
 
-    for name, text in (("run", "run what is missing of a flow"), ("refresh", "plan, run, verify, publish, move `latest`")):
+    for name, text in (("run", "run what is missing of a flow"), ("refresh", "tell the change, run, verify, move `latest`")):
         sub = verb(name, text)
         engine(_sample(sub))
         sub.add_argument("--until", metavar="STEP", help="stop behind this step")
         told = "stop before more LLM calls than this (exit status 3; 2 where not even one part fits)"
         sub.add_argument("--max-calls", type=int, metavar="N", help=told)
+        if name == "refresh":
+            _refresh(sub)
+    _upkeep(verb)
     _sample(verb("plan", "what is stored, what would run, how many model calls"))
     sub = _sample(verb("try", "run one step on a few stored rows and show it"))
     sub.add_argument("step")
@@ -72,6 +75,31 @@ def parser() -> argparse.ArgumentParser:
     sub = verb("init", "make a project: flow, prompts, models.yaml, operators", flow=False)
     sub.add_argument("folder", metavar="DIR")
     return top
+
+
+def _refresh(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--dry-run", action="store_true", help="read the inputs, say what changed and what it will cost, and end")
+    told = "keep the old version where a statistic's PSI is above this (0.1: a change, 0.25: a large one)"
+    sub.add_argument("--max-drift", type=float, metavar="PSI", help=told)
+
+
+def _upkeep(verb: Callable[[str, str], argparse.ArgumentParser]) -> None:
+    sub = _sample(verb("diff", "what changed between two versions, by row, and why"))
+    sub.add_argument("a", metavar="A", nargs="?", help="a version or the hash that it ends in (default: the one before B)")
+    sub.add_argument("b", metavar="B", nargs="?", help="(default: latest)")
+    sub.add_argument("--rows", type=int, default=5, help="examples of each kind (default: 5)")
+    sub = _sample(verb("rollback", "move `latest` back"))
+    sub.add_argument("version", metavar="VERSION", nargs="?", help="(default: the one that `latest` named before)")
+    sub = _sample(verb("gc", "remove old versions and what only they needed; a list, unless --yes"))
+    sub.add_argument("--keep", type=int, default=5, metavar="N", help="versions to keep (default: 5)")
+    told = "leave what is younger: a run may be writing it (default: 24)"
+    sub.add_argument("--older-than", type=float, default=24, metavar="HOURS", help=told)
+    sub.add_argument("--orphans", action="store_true", help="also steps of no version of any flow, such as of runs --until")
+    sub.add_argument("--yes", action="store_true", help="remove them")
+    sub = verb("purge", "what holds a document; with --yes it is taken out of the store")
+    sub.add_argument("--document", required=True, metavar="SOURCE_ID", help="your own id of it")
+    sub.add_argument("--source", default="", help="where two sources use the same ids")
+    sub.add_argument("--yes", action="store_true", help="take it out")
 
 
 def _export(sub: argparse.ArgumentParser) -> None:
@@ -97,12 +125,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     from cluster.store import reason
     from cluster.task import StepFailed
-    from flows import verbs
+    from flows import upkeep, verbs
     from operators.contract import ContractError, InputError
 
     try:
         verbs.check_numbers(args)
-        return int(getattr(verbs, f"do_{args.verb}")(args))
+        module = upkeep if hasattr(upkeep, f"do_{args.verb}") else verbs
+        return int(getattr(module, f"do_{args.verb}")(args))
     except InputError as error:
         return _fail(args, 2, str(error))
     except BrokenPipeError:  # the reader of our output, such as head, has enough

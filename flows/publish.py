@@ -89,12 +89,6 @@ def homes_of(flow: Flow, sample: int | None = None) -> list[str]:
     return list(dict.fromkeys(home_of(flow, sample, kind) for kind in kinds or ["train"]))
 
 
-def point(store: Store, published: str) -> None:
-    """Move `latest` to a published set."""
-    home, _, name = published.rpartition("/")
-    store.write(f"{home}/latest", (name + "\n").encode())
-
-
 def lineage(p: Planned) -> dict[str, Any]:
     """What made one step: enough to make it again."""
     return {

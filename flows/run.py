@@ -1,5 +1,6 @@
 """Run a flow: every step that is not stored, in order, then publish."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,8 @@ from cluster.task import RUN, Bench, StepFailed, Task, manifest_of, parts_of
 from flows.faults import FlowError
 from flows.flow import Flow
 from flows.plan import Planned, buckets_for, items_of, plan, with_artifacts
-from flows.publish import kind_of, point, publish
+from flows.publish import kind_of, publish
+from flows.versions import point
 from operators.contract import InputError
 
 
@@ -26,8 +28,14 @@ class Ran:
     beside: tuple[str, ...] = ()  # what else it published
 
 
-def run(flow: Flow, bench: Bench, sample: int | None = None, until: str | None = None, *, latest: bool = True) -> Ran:
-    """Run what is missing, publish, move `latest` where asked. Raises `StepFailed` or `InputError`; finished parts stay."""
+def run(
+    flow: Flow, bench: Bench, sample: int | None = None, until: str | None = None, *,
+    latest: bool = True, only: Collection[str] = (),
+) -> Ran:  # fmt: skip
+    """Run what is missing, publish, move `latest` where asked; ``only`` some sources' steps, which need nothing above them.
+
+    Raises `StepFailed` or `InputError`; finished parts stay.
+    """
     if until:
         flow.step(until)
     bench.store.check_writable()
@@ -40,10 +48,12 @@ def run(flow: Flow, bench: Bench, sample: int | None = None, until: str | None =
     published: dict[str, str] = {}  # kind → folder
     idle = _idle(planned)
     for i in range(len(planned)):
-        if planned[i].open:  # its rows are there by now
+        if planned[i].open and not only:  # its rows are there by now
             _decide(planned[i], bench.store)
             planned = plan(flow, bench.store, sample, items)
         p = planned[i]
+        if only and p.step.name not in only:
+            continue
         task = with_artifacts(p.task, bench.store)
         manifest = _whole(flow, p, task, bench)
         made += p.stored is None

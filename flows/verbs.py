@@ -3,6 +3,7 @@
 import argparse
 import json
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 from cluster.engine import Engine
@@ -14,7 +15,6 @@ from flows.config import find_flow
 from flows.flow import Flow, load
 from flows.plan import describe, plan
 from flows.progress import Progress
-from flows.publish import home_of, point
 from flows.run import Ran, run
 from operators.contract import InputError
 
@@ -39,7 +39,7 @@ def engine_of(args: argparse.Namespace) -> Engine:
 
 def do_run(args: argparse.Namespace) -> int:
     """Run what is missing, then print the funnel, the first rows and the path of the set."""
-    ran, store = _run(args)
+    ran, store = run_flow(args)
     value = {"status": 0, "funnel": ran.funnel, "published": ran.published, "beside": ran.beside, "made": ran.made}
     emit(args, value, "\n".join([show.funnel(ran.funnel), *_ending(ran, store)]))
     return 0
@@ -52,13 +52,14 @@ def check_numbers(args: argparse.Namespace) -> None:
             raise InputError(f"--{name.replace('_', '-')}: give a number above 0, not {getattr(args, name)}")
 
 
-def _run(args: argparse.Namespace, *, latest: bool = True) -> tuple[Ran, Store]:
+def run_flow(args: argparse.Namespace, *, latest: bool = True, only: Collection[str] = ()) -> tuple[Ran, Store]:
+    """Run the flow that the arguments name, with their engine."""
     flow, engine = flow_of(args), engine_of(args)
     store = Store(args.store)
     progress = Progress()
     bench = Bench(store, engine, args.buckets or 0, progress, args.max_calls, every=max(progress.interval, 2.0))
     try:
-        return run(flow, bench, args.sample, args.until, latest=latest), store
+        return run(flow, bench, args.sample, args.until, latest=latest, only=only), store
     except (StepFailed, InputError):
         if bench.funnel and not args.json:
             print(show.funnel(bench.funnel))
@@ -74,27 +75,6 @@ def _ending(ran: Ran, store: Store) -> list[str]:
         lines += ["", *show.first_rows(store, ran.published, 3), "", f"set: {store.path(ran.published)}"]
     lines += [f"{home.split('/')[1].split('.')[1]}: {store.path(home)}" for home in ran.beside]
     return lines
-
-
-def do_refresh(args: argparse.Namespace) -> int:
-    """Plan, run, verify, publish; `latest` moves only to a set that verified."""
-    from flows.verify import verify
-
-    flow, store = flow_of(args), Store(args.store)
-    before = store.read_text(f"{home_of(flow, args.sample)}/latest")
-    pending = [p["step"] for p in describe(plan(flow, store, args.sample)) if not p["stored"]]
-    ran, _ = _run(args, latest=False)
-    faults = verify(flow, store, args.sample)
-    for published in (ran.published, *ran.beside):
-        if published and not faults:
-            point(store, published)
-    same = ran.published is not None and before.strip() == ran.published.rsplit("/", 1)[1]
-    value = {"status": 1 if faults else 0, "ran": pending, "published": ran.published, "new": not same, "faults": faults}
-    news = f"{'nothing new' if same else 'new version'}: {ran.published}"
-    said = news if ran.published else "no step of this flow publishes a set"
-    text = "\n".join(faults) or said
-    emit(args, value, f"{show.funnel(ran.funnel)}\n\n{len(pending)} steps were to run\n{text}")
-    return 1 if faults else 0
 
 
 def do_plan(args: argparse.Namespace) -> int:

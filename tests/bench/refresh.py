@@ -3,7 +3,6 @@
 ``python -m tests.bench.refresh`` runs both real corpora whole; with numbers, such as ``5000``, so many documents of each.
 """
 
-import json
 import shutil
 import sys
 import tempfile
