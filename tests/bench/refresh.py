@@ -39,7 +39,7 @@ def measured(corpus: str, table: pa.Table) -> list[dict]:
         write(home, edited(table))
         again, took, mib = go(home, "refresh", "store", corpus)
         fresh = {name: size for name, size in files(home / "store").items() if name not in before}
-        hold(home)
+        hold(home, again)
         full, full_took, full_mib = go(home, "run", "fresh", corpus)
         idle, idle_took, _ = go(home, "refresh", "store", corpus)
         base = {"corpus": corpus, "docs": len(table), "changed_share": CHANGED}
@@ -50,7 +50,7 @@ def measured(corpus: str, table: pa.Table) -> list[dict]:
             **base, **spent, "time_share": round(took / full_took, 3), "same_bytes": shards(home / "store", again) == shards(home / "fresh", full),
             "seconds": took, "full_seconds": full_took, "first_seconds": first, "idle_seconds": idle_took, "idle_new": idle["new"],
             "no_model_s_per_1m_rows": round(rest / len(table) * 1e6, 1), "bytes_per_changed_row": round(sum(fresh.values()) / changed),
-            "mib": mib, "full_mib": full_mib,
+            "mib": mib, "full_mib": full_mib, "rows_added": again["diff"]["added"], "rows_changed": again["diff"]["changed"],
         }]  # fmt: skip
         whole = {f["step"]: f["seconds"] for f in full["funnel"]}
         for f in again["funnel"]:
@@ -86,10 +86,11 @@ def go(home: Path, verb: str, store: str, corpus: str) -> tuple[dict, float, int
     return pithead(verb, "structural", "--store", str(home / store), *(x for s in sets for x in ("--set", s)))
 
 
-def hold(home: Path) -> None:
+def hold(home: Path, again: dict) -> None:
     """Give the full run the artifacts that the refreshed one holds."""
-    if (home / "store" / "held").is_dir():
-        shutil.copytree(home / "store" / "held", home / "fresh" / "held")
+    for folder in ("held", *(f["home"] for f in again["funnel"] if "held" in f)):
+        if (home / "store" / folder).is_dir():
+            shutil.copytree(home / "store" / folder, home / "fresh" / folder)
 
 
 def files(store: Path) -> dict[str, int]:

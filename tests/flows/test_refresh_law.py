@@ -44,6 +44,11 @@ def corpus(home: Path, docs: dict[int, str], files: int) -> None:
     jsonl(home / "corpus", [{"_id": f"d{i}", "title": DOCS[i][0], "text": text} for i, text in docs.items()], files)
 
 
+def titled(home: Path, docs: dict[int, str], files: int) -> None:
+    said = {i: text.split(". ", 1) for i, text in docs.items()}
+    jsonl(home / "corpus", [{"_id": f"d{i}", "title": first, "text": rest} for i, (first, rest) in said.items()], files)
+
+
 def pairs(home: Path, docs: dict[int, str], files: int) -> None:
     corpus(home, docs, files)
     jsonl(home / "pairs", [{"query": DOCS[i][1].split(". ")[0], "positive": text, "title": DOCS[i][0]} for i, text in docs.items() if i % 3])
@@ -78,7 +83,8 @@ def beir(home: Path, docs: dict[int, str], files: int) -> None:
 # flow: (writes the files, where they lie, for small sets, a change of params, what may be held, examples)
 MINE = ["negatives.negatives=2", "negatives.risk_weight=0.2", "dense.top_k=7"]
 FLOWS = {
-    "structural": (corpus, ["corpus.path=corpus"], ["batches.batch_size=4"], ["pairs.min_passage_words=8"], HELD, 2),
+    "structural": (titled, ["corpus.path=corpus"], ["batches.batch_size=4", "pairs.min_passage_words=3"],
+                   ["pairs.min_passage_words=8"], HELD, 2),
     "labels": (labels, ["labelled.path=labels"], ["batches.batch_size=4"], ["pairs.negatives=2"], HELD, 2),
     "binary": (labels, ["labelled.path=labels"], ["batches.batch_size=4"], ["named.negatives=2"], HELD, 2),
     "relations": (relations, ["corpus.path=corpus", "edges.path=edges.csv"], ["batches.batch_size=4"], ["asking.most=1"], HELD, 2),
@@ -91,7 +97,8 @@ FLOWS = {
                [*HELD, "terms.refit=never"], 1),
     "beir": (beir, ["corpus.path=beir", "queries.path=beir", "qrels.path=beir"], [*STATIC, "batches.batch_size=4"], MINE,
              [*HELD, "terms.refit=drift>0.5"], 1),
-    "quickstart": (corpus, ["corpus.path=corpus"], [*STATIC, "chosen.share=0.15", "queries.per_passage=1", "batches.batch_size=4"], MINE,
+    "quickstart": (corpus, ["corpus.path=corpus"],
+                   [*STATIC, "centroids.clusters=1", "chosen.share=0.25", "queries.per_passage=1", "batches.batch_size=4"], MINE,
                    [*HELD, "terms.refit=never"], 1),
 }  # fmt: skip
 

@@ -29,7 +29,7 @@ class Home:
     def __init__(self, folder, capsys):
         self.folder, self.capsys, self.docs = folder, capsys, dict(DOCS)
         self.store = Store(str(folder / "s"))
-        self.sets = [f"corpus.path={folder / 'corpus.jsonl'}", "batches.batch_size=8", "centroids.clusters=2"]
+        self.sets = [f"corpus.path={folder / 'corpus.jsonl'}", "batches.batch_size=8", "centroids.clusters=2", "centroids.refit=always"]
         self.say()
 
     def say(self):
