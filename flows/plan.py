@@ -14,6 +14,7 @@ from flows.fingerprint import fingerprint
 from flows.flow import Flow, Step, asked_of, by_row, recipe_of
 from operators.contract import InputError, Item
 
+Items = Mapping[str, list[Item]]  # what each source reads, with the digest of every file
 BUCKET = 16 << 20  # bytes of a source's file, which may be compressed, or of a dataset, a bucket
 
 
@@ -35,8 +36,8 @@ class Planned:
         return bool(self.fresh) and self.fresh != self.task.fingerprint
 
 
-def items_of(flow: Flow) -> dict[str, list[Item]]:
-    """What each source reads, with the digest of every file."""
+def items_of(flow: Flow) -> Items:
+    """What each source reads; every file is read once for its digest."""
     faults, digests = [], {}
     for step in flow.steps:
         if step.op.shape == "source" and step.op.items and not step.absent:
@@ -51,7 +52,7 @@ def items_of(flow: Flow) -> dict[str, list[Item]]:
     return digests
 
 
-def plan(flow: Flow, store: Store, sample: int | None = None, items: Mapping[str, list[Item]] | None = None) -> list[Planned]:
+def plan(flow: Flow, store: Store, sample: int | None = None, items: Items | None = None) -> list[Planned]:
     """Every step in order. Reads the inputs' files once, for their digests, unless these are given."""
     if sample and not any(flow.steps[0].name in (*s.sources, s.against) for s in flow.steps):
         raise InputError(f"--sample {sample}: no step reads {flow.steps[0].name}, the first, whose rows it draws; leave it out")

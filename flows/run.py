@@ -12,7 +12,7 @@ from cluster.store import Store
 from cluster.task import RUN, Bench, StepFailed, Task, manifest_of, parts_of
 from flows.faults import FlowError
 from flows.flow import Flow
-from flows.plan import Planned, buckets_for, items_of, plan, with_artifacts
+from flows.plan import Items, Planned, buckets_for, items_of, plan, with_artifacts
 from flows.publish import kind_of, publish
 from flows.versions import point
 from operators.contract import InputError
@@ -30,16 +30,18 @@ class Ran:
 
 def run(
     flow: Flow, bench: Bench, sample: int | None = None, until: str | None = None, *,
-    latest: bool = True, only: Collection[str] = (),
+    latest: bool = True, only: Collection[str] = (), items: Items | None = None,
 ) -> Ran:  # fmt: skip
     """Run what is missing, publish, move `latest` where asked; ``only`` some sources' steps, which need nothing above them.
+
+    What the sources read is looked up unless ``items`` are given.
 
     Raises `StepFailed` or `InputError`; finished parts stay.
     """
     if until:
         flow.step(until)
     bench.store.check_writable()
-    items = items_of(flow)
+    items = items_of(flow) if items is None else items
     planned = plan(flow, bench.store, sample, items)
     _check_endpoints(flow, planned, bench.store, until)
     bench.buckets = bench.buckets or buckets_for(planned)

@@ -8,7 +8,8 @@ from cluster.store import Store
 from cluster.task import StepFailed
 from flows import show
 from flows.cli import emit
-from flows.plan import plan
+from flows.flow import Flow
+from flows.plan import Items, items_of, plan
 from flows.publish import home_of, kind_of, published_manifest
 from flows.verbs import flow_of, run_flow
 from flows.versions import before, damaged, latest, point, resolve
@@ -23,7 +24,8 @@ def do_refresh(args: argparse.Namespace) -> int:
     home = home_of(flow, args.sample)
     was = latest(store, home)
     known = lineage_of(store, home)
-    planned = plan(flow, store, args.sample)
+    items = items_of(flow)
+    planned = plan(flow, store, args.sample, items)
     pending = [p.step.name for p in planned if p.stored is None]
     if not pending and was and _is_of(known, planned) and not damaged(store, f"{home}/{was}"):
         empty: dict[str, Any] = {"ran": [], "faults": [], "inputs": {}, "costs": [], "funnel": []}
@@ -31,8 +33,8 @@ def do_refresh(args: argparse.Namespace) -> int:
         return 0
     sources = [p.step.name for p in planned if p.step.op.shape == "source" and not p.step.absent]
     if sources and not args.until and not set(pending).isdisjoint(sources):
-        run_flow(args, only=set(sources))  # rows are known once they are read
-        planned = plan(flow, store, args.sample)
+        run_flow(args, only=set(sources), items=items)  # rows are known once they are read
+        planned = plan(flow, store, args.sample, items)
     inputs = {p.step.name: changed(store, p, known.get(p.step.name)) for p in planned if p.step.name in sources}
     costs = forecast(planned, store, known, inputs)
     if not args.json:
@@ -42,7 +44,7 @@ def do_refresh(args: argparse.Namespace) -> int:
     if args.dry_run:
         emit(args, {**value, "dry_run": True}, "nothing was run; leave --dry-run out")
         return 0
-    return _refreshed(args, flow, store, was, value)
+    return _refreshed(args, flow, store, was, value, items)
 
 
 def _is_of(known: dict[str, Any], planned: list[Any]) -> bool:
@@ -51,12 +53,12 @@ def _is_of(known: dict[str, Any], planned: list[Any]) -> bool:
     return last >= 0 and all(known.get(p.step.name, {}).get("fingerprint") == p.task.fingerprint for p in planned[: last + 1])
 
 
-def _refreshed(args: argparse.Namespace, flow: Any, store: Store, was: str, value: dict[str, Any]) -> int:
+def _refreshed(args: argparse.Namespace, flow: Flow, store: Store, was: str, value: dict[str, Any], items: Items) -> int:
     """Run and publish; the old version stays the latest where the new one has a fault or drifted too far."""
     from flows.diff import diff
     from flows.verify import verify
 
-    ran, _ = run_flow(args, latest=False)
+    ran, _ = run_flow(args, latest=False, items=items)
     made = [one for one in (ran.published, *ran.beside) if one]
     faults = verify(flow, store, args.sample, only=[f["home"] for f in ran.funnel], sets=made)
     drifted = ""

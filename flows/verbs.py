@@ -13,7 +13,7 @@ from flows import show
 from flows.cli import emit
 from flows.config import find_flow
 from flows.flow import Flow, load
-from flows.plan import describe, plan
+from flows.plan import Items, describe, plan
 from flows.progress import Progress
 from flows.run import Ran, run
 from operators.contract import InputError
@@ -52,14 +52,14 @@ def check_numbers(args: argparse.Namespace) -> None:
             raise InputError(f"--{name.replace('_', '-')}: give a number above 0, not {getattr(args, name)}")
 
 
-def run_flow(args: argparse.Namespace, *, latest: bool = True, only: Collection[str] = ()) -> tuple[Ran, Store]:
+def run_flow(args: argparse.Namespace, *, latest: bool = True, only: Collection[str] = (), items: Items | None = None) -> tuple[Ran, Store]:
     """Run the flow that the arguments name, with their engine."""
     flow, engine = flow_of(args), engine_of(args)
     store = Store(args.store)
     progress = Progress()
     bench = Bench(store, engine, args.buckets or 0, progress, args.max_calls, every=max(progress.interval, 2.0))
     try:
-        return run(flow, bench, args.sample, args.until, latest=latest, only=only), store
+        return run(flow, bench, args.sample, args.until, latest=latest, only=only, items=items), store
     except (StepFailed, InputError):
         if bench.funnel and not args.json:
             print(show.funnel(bench.funnel))
