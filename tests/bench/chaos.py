@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -271,32 +271,42 @@ def nodes_of(engines: list[str]) -> Iterator[Nodes | None]:
             made.end()
 
 
-def main() -> None:
-    home = Path(tempfile.mkdtemp(prefix="pithead-chaos-flow-"))
+def flow_of(home: Path) -> None:
+    """Write the flow, its corpus, its model."""
     (home / "flow.yaml").write_text(FLOW)
     (home / "models.yaml").write_text(MODELS)
     docs = [{"text": f"document number {i} speaks of owls and of {i * i} kinds of iron"} for i in range(DOCUMENTS)]
     (home / "corpus.jsonl").write_text("".join(json.dumps(d) + "\n" for d in docs))
-    rows = stored("chaos")
-    first = 1 + max((r["seed"] for r in rows), default=-1)
-    seeds = range(first, first + int(os.environ.get("RUNS", "9")))
-    engines = [os.environ.get("ENGINE") or ("ray" if seed % 3 == 2 else "local") for seed in seeds]
+
+
+def hurt(seeds: Iterable[int], engines: list[str], home: Path) -> Iterator[dict[str, Any]]:
+    """A row a seed."""
+    flow_of(home)
     endpoint = Endpoint()
     try:
         with nodes_of(engines) as nodes:
             plain = Run(-1, home, endpoint, None)
-            lengths = {"local": timed(plain)}
+            length = timed(plain)
             EXPECTED.update(manifests(plain.store))
             plain.end()
             for seed, engine in zip(seeds, engines, strict=True):
                 run = Run(seed, home, endpoint, nodes if engine == "ray" else None)
-                rows.append(run.go(lengths["local"] * (4 if engine == "ray" else 1)))
+                yield run.go(length * (4 if engine == "ray" else 1))
                 run.end()
-                print(rows[-1], flush=True)
-                save("chaos", rows)
     finally:
         endpoint.kill()
-        shutil.rmtree(home)
+
+
+def main() -> None:
+    rows = stored("chaos")
+    first = 1 + max((r["seed"] for r in rows), default=-1)
+    seeds = range(first, first + int(os.environ.get("RUNS", "9")))
+    engines = [os.environ.get("ENGINE") or ("ray" if seed % 3 == 2 else "local") for seed in seeds]
+    with tempfile.TemporaryDirectory(prefix="pithead-chaos-flow-") as home:
+        for row in hurt(seeds, engines, Path(home)):
+            print(row, flush=True)
+            rows.append(row)
+            save("chaos", rows)
 
 
 def timed(run: Run) -> float:
