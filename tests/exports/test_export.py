@@ -71,9 +71,42 @@ def test_what_cannot_be_used_is_dropped_and_counted(capsys, table, tmp_path):
     whole[3]["negative_ids"][2] = whole[3]["negative_ids"][0]
     bad = publish(tmp_path, pa.Table.from_pylist(rows, schema=table.schema))
     told = exported(capsys, bad, "PyLate", tmp_path / "out")
-    assert told["dropped"] == {"a negative is a positive of its query": 2, "fewer than 3 negatives": len(rows) - len(whole),
+    assert told["dropped"] == {"a negative is its query, a positive of it or there twice": 2, "fewer than 3 negatives": len(rows) - len(whole),
                                "negative without a score": 1, "positive without a score": 1}  # fmt: skip
     assert told["rows_out"] == len(whole) - 4
+
+
+def changed(folder: Path, table: pa.Table, change) -> Path:
+    """The set of this table with three negatives in every row, after ``change`` of its rows."""
+    rows = [r for r in table.to_pylist() if len(r["negatives"]) >= 3]
+    change(rows)
+    return publish(folder, pa.Table.from_pylist(rows, schema=table.schema), shards=1)
+
+
+@pytest.mark.parametrize("trainer", ["PyLate", "Tevatron"])
+def test_a_row_with_too_few_scores_hides_no_other_row_without_one(capsys, table, tmp_path, trainer):
+    def change(rows):
+        rows[0]["positive_scores"], rows[1]["negative_scores"][0], rows[2]["negative_scores"] = [], float("nan"), [1.0]
+        rows[3]["positive_scores"][0], rows[4]["negative_scores"][2] = float("inf"), None
+
+    told = exported(capsys, changed(tmp_path, table, change), trainer, tmp_path / "out", "scores=true", "positives=first")
+    assert told["dropped"] == {"positive without a score": 2, "negative without a score": 3}
+
+
+def test_a_negative_that_says_its_query_or_a_positive_and_texts_that_say_nothing_are_dropped(capsys, table, tmp_path):
+    def change(rows):
+        rows[0]["negatives"][0] = "  " + rows[0]["positives"][-1].upper().replace(" ", "  ")
+        rows[1]["negatives"][2] = rows[1]["query"]
+        rows[2]["negatives"][2] = rows[2]["negatives"][0] + "\n"
+        rows[3]["negatives"][0], rows[4]["positives"][0], rows[5]["query"] = "", " \u2028", "\t"
+        rows[6]["negatives"][0] = rows[7]["positives"][0]  # of another row: that is a batch's matter
+
+    made = changed(tmp_path, table, change)
+    for trainer in ("FlagEmbedding", "BEIR", "sentence-transformers"):
+        told = exported(capsys, made, trainer, tmp_path / trainer, "negatives=3")
+        assert told["dropped"] == {"a negative is its query, a positive of it or there twice": 3, "an empty text": 3}
+    bare = publish(tmp_path / "bare", table.set_column(3, "query", pa.array([""] + table["query"].to_pylist()[1:])), shards=1)
+    assert exported(capsys, bare, "BEIR", tmp_path / "x", "negatives=0")["dropped"] == {"an empty text": 1}
 
 
 @pytest.mark.parametrize("trainer", TRAINERS)
