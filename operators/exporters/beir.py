@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from operators.columns import flat, hexed
 from operators.content import parents
@@ -19,6 +19,12 @@ class Beir(Told):
     negatives: Count = Field("all", description="whose texts stand in the corpus; none is in the qrels, as none was judged")
     scores: Literal[False] = Field(False, description="qrels are whole numbers: there is no place for a teacher's scores")
     split: str = Field("train", pattern=r"^[A-Za-z0-9_-]+$", description="the name of the qrels' file")
+
+    @model_validator(mode="after")
+    def _instruction_only(self) -> "Beir":
+        if self.prompts == "trainer" and self.moved("template"):
+            raise ValueError("template does nothing where prompts is trainer: the instruction stands beside the query")
+        return self
 
 
 def write(examples: Examples, p: Beir, sink: Sink) -> None:

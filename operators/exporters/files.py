@@ -127,8 +127,8 @@ class Sink:
             if name in self._rows:
                 raise ValueError(f"{name} was closed")
             if len(self._open) >= OPEN:
-                raise InputError(f"the set has more than {OPEN} groups of a source and an instruction, and each would be a file;"
-                                 " give fewer sources, or --set prompts=text")  # fmt: skip
+                raise InputError("the set has so many sources (where prompts is trainer: and instructions), each in files of its"
+                                 f" own, that more than {OPEN} would be open; give fewer, or --set prompts=text")  # fmt: skip
             self._open[name] = begin(self._path(name))
         return self._open[name]
 
@@ -172,9 +172,12 @@ class Shards:
 
 
 def named(source: str, *more: str) -> str:
-    """A file name of a source: its letters, and a hash where that loses something, so that two never meet."""
+    """A file name of a source: its letters, and a hash where that loses something, so that two never meet.
+
+    A file system may take upper case for lower, so a capital has its hash, too, and a name that ends like one.
+    """
     slug = re.sub(r"[^A-Za-z0-9_-]+", "-", source).strip("-")[:80]
-    # FlagEmbedding takes a name that ends so as a wish to have no negatives from the batch.
-    if slug != source or any(more) or not slug or slug.endswith("no_in_batch_neg"):
+    # FlagEmbedding takes a name that ends with its mark as a wish to have no negatives from the batch.
+    if slug != source or slug != slug.lower() or any(more) or not slug or re.search("(no_in_batch_neg|-[0-9a-f]{8})$", slug):
         slug = f"{slug or 'set'}-{xxhash.xxh3_64_hexdigest(json.dumps([source, *more]).encode())[:8]}"
     return slug

@@ -1,10 +1,11 @@
 """Hugging Face data sets: parquet with every column that the set has, ids in hex, and a card."""
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import Field
 
-from operators.columns import hexed, put
-from operators.contract import ids, row_id
+from operators.columns import flat, hexed, lists, put
+from operators.contract import ids, row_id, score, scores
 from operators.exporters.examples import Examples, hex_lists
 from operators.exporters.files import Shards, Sink
 from operators.exporters.options import Count, Export, Exporter, Positives
@@ -19,7 +20,7 @@ class Everything(Export):
 
     @property
     def scored(self) -> bool:
-        """No row is dropped for a score that is missing: it is a null in the file, as it was."""
+        """No row is dropped for a score that is missing or not finite: it is a null in the file."""
         return False
 
 
@@ -37,9 +38,19 @@ def plain(table: pa.Table, p: Everything, count: int | None) -> pa.Table:
             table = put(table, name, hexed(table[name]))
         elif kind == ids:
             table = put(table, name, hex_lists(table[name]))
+        elif kind == scores:
+            offsets, values = flat(table[name])
+            table = put(table, name, lists(offsets, _finite(values)))
+        elif kind == score:
+            table = put(table, name, _finite(table[name]))
     lost = [n for n in ("negatives", "negative_ids", "negative_scores") if count == 0]
     lost += [] if p.scores else ["positive_scores", "negative_scores"]
     return table.drop_columns([name for name in dict.fromkeys(lost) if name in table.column_names])
+
+
+def _finite(values: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """JSON has no number for the others."""
+    return pc.if_else(pc.is_finite(values), values, pa.scalar(None, values.type))
 
 
 def write(examples: Examples, p: HfDatasets, sink: Sink) -> None:
@@ -56,6 +67,8 @@ that takes every column for a text needs `select_columns`. `push_to_hub` keeps t
 """
 
 
-CARRIES = frozenset({"position", "batch", "cluster", "masked_ids", "weight", "licence", "generator", "query_type"})
+CARRIES = frozenset({
+    "position", "batch", "cluster", "masked_ids", "weight", "licence", "generator", "query_type", "stage", "epoch", "rank",
+})  # fmt: skip
 EXPORTER = Exporter("parquet of every column, ids in hex, with a card, for load_dataset", HfDatasets, write, usage,
                     lambda p: {"default": "data/train-*.parquet"}, CARRIES)  # fmt: skip

@@ -1,6 +1,7 @@
 """`pithead export` by itself: which rows, equal bytes, what is refused, and that memory does not follow the set."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -9,11 +10,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from flows.cli import main
-from operators.contract import scores
+from operators.contract import score, scores
 from operators.exporters.contrastors import Contrastors
 from operators.exporters.examples import Examples
 from operators.exporters.files import Shards, Sink, named
@@ -109,6 +110,77 @@ def test_a_negative_that_says_its_query_or_a_positive_and_texts_that_say_nothing
     assert exported(capsys, bare, "BEIR", tmp_path / "x", "negatives=0")["dropped"] == {"an empty text": 1}
 
 
+@pytest.mark.parametrize("trainer", ["datasets", "WebDataset", "MosaicML"])
+def test_a_score_that_is_no_number_is_a_null_where_all_rows_are_kept(capsys, table, tmp_path, trainer):
+    def change(rows):
+        rows[0]["positive_scores"][0], rows[1]["negative_scores"][:2] = float("nan"), [float("inf"), None]
+
+    made = changed(tmp_path, table.append_column("weight", pa.array([float("nan"), *[1.0] * 39], score)), change)
+    told = exported(capsys, made, trainer, tmp_path / "out")
+    assert not told["dropped"]
+    if trainer == "datasets":
+        first, second = pq.read_table(tmp_path / "out" / "data").slice(0, 2).to_pylist()
+        assert first["positive_scores"][0] is None and second["negative_scores"][:2] == [None, None]
+        assert second["negative_scores"][2] is not None
+
+
+def test_the_plan_of_a_set_is_not_told_to_be_left_out_where_it_is_written(capsys, table, tmp_path):
+    planned = table
+    for name in ("stage", "epoch", "rank"):
+        planned = planned.append_column(name, pa.array([0] * len(table), pa.int32()))
+    told = exported(capsys, publish(tmp_path, planned), "datasets", tmp_path / "out")
+    assert told["left_out"] == []
+    assert pq.read_schema(next((tmp_path / "out" / "data").iterdir())).names == planned.column_names
+
+
+def test_what_a_killed_export_left_and_links_are_in_no_ones_way(capsys, made, tmp_path):
+    left = tmp_path / f".out.{os.getpid()}.tmp"  # in a container each process may have the same number
+    left.mkdir()
+    exported(capsys, made, "BEIR", tmp_path / "out")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "empty")
+    exported(capsys, made, "BEIR", tmp_path / "link")
+    assert files(tmp_path / "empty") == files(tmp_path / "out")
+    exported(capsys, made, "BEIR", tmp_path / "no" / ".." / "such")
+    assert {p.name for p in tmp_path.iterdir()} == {left.name, "out", "empty", "link", "such"}
+
+
+def test_of_two_exports_to_one_folder_the_second_finds_the_first(capsys, made, tmp_path, monkeypatch):
+    from flows import export as module
+
+    written = module._written
+
+    def slow(*given):
+        monkeypatch.setattr(module, "_written", written)
+        exported(capsys, made, "BEIR", tmp_path / "out")  # another one, while this is under way
+        return written(*given)
+
+    monkeypatch.setattr(module, "_written", slow)
+    assert exported(capsys, made, "BEIR", tmp_path / "out")["there"]
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(made, tmp_path):
+    code = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)); from flows.cli import main; sys.exit(main(sys.argv[1:]))"
+    args = ["export", str(made), "--to", "BEIR", "--out", str(tmp_path / "out"), "--set", "negatives=1"]
+    done = subprocess.run([sys.executable, "-c", code, *args], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
+    assert not [*tmp_path.iterdir()]
+
+
+def test_each_loss_is_where_the_readme_says_it_is():
+    from importlib import import_module
+
+    from operators.exporters.sentence_transformers import _FAMILIES, LOSSES, SentenceTransformers, usage
+
+    for loss in LOSSES:
+        p = SentenceTransformers(loss=loss)
+        home = _FAMILIES[p.family]
+        assert hasattr(import_module(home), f"{p.family}Trainer") and hasattr(import_module(f"{home}.losses"), loss), loss
+        assert f"# {p.family}Trainer(" in usage(p)
+    assert SentenceTransformers(loss="MSELoss").family == "CrossEncoder"
+
+
 @pytest.mark.parametrize("trainer", TRAINERS)
 def test_bytes_do_not_depend_on_when_where_or_how_often(capsys, made, tmp_path, trainer):
     first = exported(capsys, made, trainer, tmp_path / "a", *NEEDED.get(trainer, []))
@@ -142,6 +214,8 @@ REFUSED = [
     ("sentence-transformers", ["prompts=none", "template=x {instruction} {query}"], "template does nothing where prompts is none"),
     ("sentence-transformers", ["template=no fields"], "it names {instruction} and {query}, each once"),
     ("sentence-transformers", ["los=x"], "did you mean 'loss'?"),
+    ("sentence-transformers", ["template={query} ({instruction})"], "end it with {query}, or give prompts=text"),
+    ("BEIR", ["template={instruction}{query}"], "the instruction stands beside the query"),
     ("FlagEmbedding", ["negatives=0"], "this trainer takes no row with fewer than 1"),
     ("FlagEmbedding", ["template={instruction}{query}"], "query_instruction_format"),
     ("ms-swift", ["positives=all"], "its embedding task takes exactly one a row"),
@@ -213,8 +287,14 @@ def test_the_list_of_trainers_and_their_options(capsys):
 
 
 @given(st.text(max_size=40), st.text(max_size=40))
+@example("Web", "web")
+@example("WEB", "Web")
+@example("a b", named("a b"))
+@example("..", "../..")
+@example("x_no_in_batch_neg", "no_in_batch_neg")
 def test_names_of_sources_never_meet(one, other):
-    assert (named(one) == named(other)) == (one == other)
+    """Nor where a file system takes upper case for lower."""
+    assert (named(one).lower() == named(other).lower()) == (one == other)
     assert named(one).replace("-", "").replace("_", "").isalnum()
     assert not named(one).endswith("no_in_batch_neg")
 
