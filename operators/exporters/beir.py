@@ -1,8 +1,8 @@
 """BEIR and MTEB: corpus, queries and qrels, which their loaders and half of the field read."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from operators.columns import flat, hexed
 from operators.content import parents
@@ -15,16 +15,11 @@ from operators.exporters.options import Count, Exporter, Told
 class Beir(Told):
     """Texts by id."""
 
+    place: ClassVar[str] = "the instruction stands beside the query"
     positives: Literal["first", "all"] = Field("all", description="which positives are judged relevant")
     negatives: Count = Field("all", description="whose texts stand in the corpus; none is in the qrels, as none was judged")
     scores: Literal[False] = Field(False, description="qrels are whole numbers: there is no place for a teacher's scores")
     split: str = Field("train", pattern=r"^[A-Za-z0-9_-]+$", description="the name of the qrels' file")
-
-    @model_validator(mode="after")
-    def _instruction_only(self) -> "Beir":
-        if self.prompts == "trainer" and self.moved("template"):
-            raise ValueError("template does nothing where prompts is trainer: the instruction stands beside the query")
-        return self
 
 
 def write(examples: Examples, p: Beir, sink: Sink) -> None:

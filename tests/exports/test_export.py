@@ -1,7 +1,6 @@
 """`pithead export` by itself: which rows, equal bytes, what is refused, and that memory does not follow the set."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from flows.cli import main
-from operators.contract import score, scores
+from operators.contract import scores
 from operators.exporters.contrastors import Contrastors
 from operators.exporters.examples import Examples
 from operators.exporters.files import Shards, Sink, named
@@ -77,110 +76,6 @@ def test_what_cannot_be_used_is_dropped_and_counted(capsys, table, tmp_path):
     assert told["rows_out"] == len(whole) - 4
 
 
-def changed(folder: Path, table: pa.Table, change) -> Path:
-    """The set of this table with three negatives in every row, after ``change`` of its rows."""
-    rows = [r for r in table.to_pylist() if len(r["negatives"]) >= 3]
-    change(rows)
-    return publish(folder, pa.Table.from_pylist(rows, schema=table.schema), shards=1)
-
-
-@pytest.mark.parametrize("trainer", ["PyLate", "Tevatron"])
-def test_a_row_with_too_few_scores_hides_no_other_row_without_one(capsys, table, tmp_path, trainer):
-    def change(rows):
-        rows[0]["positive_scores"], rows[1]["negative_scores"][0], rows[2]["negative_scores"] = [], float("nan"), [1.0]
-        rows[3]["positive_scores"][0], rows[4]["negative_scores"][2] = float("inf"), None
-
-    told = exported(capsys, changed(tmp_path, table, change), trainer, tmp_path / "out", "scores=true", "positives=first")
-    assert told["dropped"] == {"positive without a score": 2, "negative without a score": 3}
-
-
-def test_a_negative_that_says_its_query_or_a_positive_and_texts_that_say_nothing_are_dropped(capsys, table, tmp_path):
-    def change(rows):
-        rows[0]["negatives"][0] = "  " + rows[0]["positives"][-1].upper().replace(" ", "  ")
-        rows[1]["negatives"][2] = rows[1]["query"]
-        rows[2]["negatives"][2] = rows[2]["negatives"][0] + "\n"
-        rows[3]["negatives"][0], rows[4]["positives"][0], rows[5]["query"] = "", " \u2028", "\t"
-        rows[6]["negatives"][0] = rows[7]["positives"][0]  # of another row: that is a batch's matter
-
-    made = changed(tmp_path, table, change)
-    for trainer in ("FlagEmbedding", "BEIR", "sentence-transformers"):
-        told = exported(capsys, made, trainer, tmp_path / trainer, "negatives=3")
-        assert told["dropped"] == {"a negative is its query, a positive of it or there twice": 3, "an empty text": 3}
-    bare = publish(tmp_path / "bare", table.set_column(3, "query", pa.array([""] + table["query"].to_pylist()[1:])), shards=1)
-    assert exported(capsys, bare, "BEIR", tmp_path / "x", "negatives=0")["dropped"] == {"an empty text": 1}
-
-
-@pytest.mark.parametrize("trainer", ["datasets", "WebDataset", "MosaicML"])
-def test_a_score_that_is_no_number_is_a_null_where_all_rows_are_kept(capsys, table, tmp_path, trainer):
-    def change(rows):
-        rows[0]["positive_scores"][0], rows[1]["negative_scores"][:2] = float("nan"), [float("inf"), None]
-
-    made = changed(tmp_path, table.append_column("weight", pa.array([float("nan"), *[1.0] * 39], score)), change)
-    told = exported(capsys, made, trainer, tmp_path / "out")
-    assert not told["dropped"]
-    if trainer == "datasets":
-        first, second = pq.read_table(tmp_path / "out" / "data").slice(0, 2).to_pylist()
-        assert first["positive_scores"][0] is None and second["negative_scores"][:2] == [None, None]
-        assert second["negative_scores"][2] is not None
-
-
-def test_the_plan_of_a_set_is_not_told_to_be_left_out_where_it_is_written(capsys, table, tmp_path):
-    planned = table
-    for name in ("stage", "epoch", "rank"):
-        planned = planned.append_column(name, pa.array([0] * len(table), pa.int32()))
-    told = exported(capsys, publish(tmp_path, planned), "datasets", tmp_path / "out")
-    assert told["left_out"] == []
-    assert pq.read_schema(next((tmp_path / "out" / "data").iterdir())).names == planned.column_names
-
-
-def test_what_a_killed_export_left_and_links_are_in_no_ones_way(capsys, made, tmp_path):
-    left = tmp_path / f".out.{os.getpid()}.tmp"  # in a container each process may have the same number
-    left.mkdir()
-    exported(capsys, made, "BEIR", tmp_path / "out")
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "link").symlink_to(tmp_path / "empty")
-    exported(capsys, made, "BEIR", tmp_path / "link")
-    assert files(tmp_path / "empty") == files(tmp_path / "out")
-    exported(capsys, made, "BEIR", tmp_path / "no" / ".." / "such")
-    assert {p.name for p in tmp_path.iterdir()} == {left.name, "out", "empty", "link", "such"}
-
-
-def test_of_two_exports_to_one_folder_the_second_finds_the_first(capsys, made, tmp_path, monkeypatch):
-    from flows import export as module
-
-    written = module._written
-
-    def slow(*given):
-        monkeypatch.setattr(module, "_written", written)
-        exported(capsys, made, "BEIR", tmp_path / "out")  # another one, while this is under way
-        return written(*given)
-
-    monkeypatch.setattr(module, "_written", slow)
-    assert exported(capsys, made, "BEIR", tmp_path / "out")["there"]
-    assert [p.name for p in tmp_path.iterdir()] == ["out"]
-
-
-def test_a_full_disk_is_one_sentence_and_leaves_nothing(made, tmp_path):
-    code = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)); from flows.cli import main; sys.exit(main(sys.argv[1:]))"
-    args = ["export", str(made), "--to", "BEIR", "--out", str(tmp_path / "out"), "--set", "negatives=1"]
-    done = subprocess.run([sys.executable, "-c", code, *args], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
-    assert not [*tmp_path.iterdir()]
-
-
-def test_each_loss_is_where_the_readme_says_it_is():
-    from importlib import import_module
-
-    from operators.exporters.sentence_transformers import _FAMILIES, LOSSES, SentenceTransformers, usage
-
-    for loss in LOSSES:
-        p = SentenceTransformers(loss=loss)
-        home = _FAMILIES[p.family]
-        assert hasattr(import_module(home), f"{p.family}Trainer") and hasattr(import_module(f"{home}.losses"), loss), loss
-        assert f"# {p.family}Trainer(" in usage(p)
-    assert SentenceTransformers(loss="MSELoss").family == "CrossEncoder"
-
-
 @pytest.mark.parametrize("trainer", TRAINERS)
 def test_bytes_do_not_depend_on_when_where_or_how_often(capsys, made, tmp_path, trainer):
     first = exported(capsys, made, trainer, tmp_path / "a", *NEEDED.get(trainer, []))
@@ -218,6 +113,7 @@ REFUSED = [
     ("BEIR", ["template={instruction}{query}"], "the instruction stands beside the query"),
     ("FlagEmbedding", ["negatives=0"], "this trainer takes no row with fewer than 1"),
     ("FlagEmbedding", ["template={instruction}{query}"], "query_instruction_format"),
+    ("ms-swift", ["template={instruction}{query}"], "the instruction is the system message"),
     ("ms-swift", ["positives=all"], "its embedding task takes exactly one a row"),
     ("ms-swift", ["scores=true"], "scores"),
     ("NeMo-Automodel", ["layout=inline", "scores=true"], "inline rows have no place for them"),
