@@ -131,7 +131,7 @@ class _Samples:
             ranges[value] = (first, first + many)
             quality[value] = {"rows": one.seen, **_quality(rows, matrix)}
             first += many
-        return Centroids(np.concatenate(found), ranges, quality)
+        return Centroids(np.concatenate(found), ranges if self.p.by else None, quality)
 
 
 def _fitted(rows: Array, many: int, p: FitClusters) -> Array:
