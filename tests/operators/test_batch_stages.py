@@ -219,6 +219,19 @@ def test_retrieval_first_then_everything_mixed():
     assert sorted(first) == sorted(second) and first != second
 
 
+def test_another_seed_and_another_stage_draw_other_rows_of_a_mixture():
+    table = table_of([(i % 12, [], 0, 0, 0) for i in range(60)])
+
+    def drawn(**seed):
+        placed, _ = composed(table, ComposeBatches(batch_size=1, by=(), stages=(Stage(rows=20), Stage(rows=20)), **seed))
+        return [{r["query_id"] for r in placed if r["stage"] == stage} for stage in (0, 1)]
+
+    sets = [*drawn(), *drawn(seed=1)]
+    assert [len(one) for one in sets] == [20] * 4
+    assert all(sets[i] != sets[j] for i in range(4) for j in range(i))
+    assert drawn() == sets[:2]
+
+
 @pytest.mark.parametrize("mixed", [0, 0.25, 0.5, 1])
 def test_the_share_that_is_mixed_is_exact(mixed):
     table = table_of([(i, [], 0, 0, 0) for i in range(12)]).append_column("kind", pa.array([f"k{i}" for i in range(12)], text))
