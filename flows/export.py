@@ -135,6 +135,8 @@ def _written(home: Store, name: str, manifest: dict[str, Any], made: Exporter, p
     dropped = dict(sorted(examples.dropped.items()))
     left_out = sorted(set(schema.names) - _TAKEN - made.carries - {"source", "instruction"})
     order = "the set's, in each file" + ", less what was dropped: its batches no longer hold" * bool(dropped)
+    if "rank" in schema.names and not made.dealt:
+        order += "; files for ranks are cut anew, so none reads its own"
     if p.positives == "explode":
         order = "the first positives of all rows, then the second ones, and so on"
     counts = {

@@ -106,6 +106,11 @@ class Sink:
         """A small JSON file for people and machines."""
         self.bytes(name, (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
 
+    @property
+    def begun(self) -> Iterable[str]:
+        """The files that are open."""
+        return self._open.keys()
+
     def close(self, name: str) -> None:
         """Close one file, which is whole."""
         one = self._open.pop(name)
@@ -149,6 +154,12 @@ class Shards:
     def name(self) -> str:
         """The file that takes the next row."""
         return self._pattern.format(self.number)
+
+    def cut(self) -> None:
+        """What comes next stands in a file of its own."""
+        if self.name in self._sink.begun:
+            self._sink.close(self.name)
+            self.number += 1
 
     def table(self, table: pa.Table) -> None:
         """Add rows to parquet shards."""

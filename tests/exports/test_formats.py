@@ -6,6 +6,7 @@ import tarfile
 from collections import Counter, defaultdict
 from importlib import import_module
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -174,3 +175,21 @@ def test_each_loss_is_where_the_readme_says_it_is():
         assert hasattr(import_module(home), f"{p.family}Trainer") and hasattr(import_module(f"{home}.losses"), loss), loss
         assert f"# {p.family}Trainer(" in usage(p)
     assert SentenceTransformers(loss="MSELoss").family == "CrossEncoder"
+
+
+def test_datasets_keeps_a_file_a_rank_in_turn_and_others_say_that_they_do_not(capsys, table, tmp_path):
+    """Two ranks, seven rows a file, as `operators.batches.laid_out` has them."""
+    ranked = table.append_column("rank", pa.array([i // 7 % 2 for i in range(40)], pa.int32()))
+    made = publish(tmp_path, ranked, shards=1)
+    told = exported(capsys, made, "datasets", tmp_path / "out")
+    files = [pq.read_table(path) for path in sorted((tmp_path / "out" / "data").iterdir())]
+    assert [len(f) for f in files] == [7, 7, 7, 7, 7, 5]
+    assert all(set(f["rank"].to_pylist()) == {i % 2} for i, f in enumerate(files))
+    assert [q for f in files for q in f["query_id"].to_pylist()] == [r.hex() for r in table["query_id"].to_pylist()]
+    assert "ranks" not in told["order"]
+    assert "files for ranks are cut anew" in exported(capsys, made, "WebDataset", tmp_path / "tar")["order"]
+    refused = exported(capsys, made, "datasets", tmp_path / "x", "shard_rows=6", status=2)
+    assert "2 ranks share the set in files of 7 rows in turn; give 7 or more" in str(refused)
+    alone = table.append_column("rank", pa.array([0] * 40, pa.int32()))
+    exported(capsys, publish(tmp_path / "alone", alone), "datasets", tmp_path / "y", "shard_rows=15")
+    assert [pq.read_metadata(path).num_rows for path in sorted((tmp_path / "y" / "data").iterdir())] == [15, 15, 10]
