@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
 from operators import columns
-from operators.batches import PAIR, Batches, laid_out
+from operators.batches import PAIR, Batches, laid_out, refuse_repeats
 from operators.centroids import Centroids
 from operators.content import indexed
 from operators.contract import ARTIFACTS, Columns, Example, InputError, Params, ids, operator, row_id, score, text
@@ -114,7 +114,7 @@ class _Composer:
         table = pa.concat_tables(self.tables).unify_dictionaries()
         self.tables = []
         keys = columns.id_pairs(table["query_id"])
-        _refuse_repeats(keys)
+        refuse_repeats(keys, "compose_batches", "query", "group_positives, or drop_duplicates with key query_id,")
         names = ["positive_ids", *(["negative_ids"] if self.p.negatives else [])]
         alone = [_coded(table[name]) for name in self.p.apart]
         known = contents(alone, table[ASKED], [columns.flat(table[n]) for n in names], self.texts, **self.kinds)
@@ -201,16 +201,6 @@ def _longest(table: pa.Table, p: ComposeBatches, texts: Texts) -> Array:
         offsets, values = columns.flat(table[name])
         np.maximum.at(longest, np.repeat(np.arange(len(table)), np.diff(offsets)), texts.lengths(values))
     return longest
-
-
-def _refuse_repeats(keys: Array) -> None:
-    order = np.lexsort((keys["lo"], keys["hi"]))
-    if len(twice := np.flatnonzero(keys[order][1:] == keys[order][:-1])):
-        hi, lo = keys[order[twice[0]]].tolist()
-        raise InputError(
-            f"compose_batches: query {hi:016x}{lo:016x} stands on more than one row; "
-            "put group_positives, or drop_duplicates with key query_id, before it"
-        )
 
 
 def _halves(table: pa.Table) -> tuple[Array, Array]:
