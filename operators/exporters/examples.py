@@ -73,12 +73,13 @@ class Examples:
 
     def _made(self, table: pa.Table, turn: int) -> pa.Table:
         """One batch with the positives of this turn; the reasons of what is dropped are counted in the first one."""
+        if turn:  # few rows have many positives, and each turn would look at all again
+            table = table.filter(pc.greater(pc.list_value_length(table["positive_ids"]), turn))
         keep = np.ones(len(table), bool)
         for reason, bad in self._faults(table):
             if not turn and (new := int((bad & keep).sum())):
                 self.dropped[reason] += new
             keep &= ~bad
-        keep &= pc.list_value_length(table["positive_ids"]).to_numpy() > turn
         table = table.filter(pa.array(keep))
         if self._p.positives != "all":
             table = _cut(table, "positive", turn, 1)
