@@ -15,6 +15,7 @@ import yaml
 from pydantic import ValidationError
 
 from cluster.store import Store
+from flows.config import read_config
 from flows.faults import FlowError, did_you_mean, sentences
 from flows.fingerprint import fingerprint
 from flows.publish import published_manifest
@@ -100,12 +101,13 @@ def set_of(found: str, store: str) -> tuple[Store, str]:
     if "://" in found:
         return Store(found.rstrip("/").rpartition("/")[0]), found.rstrip("/").rpartition("/")[2]
     home = Store(store)
-    newest = home.read_text(f"datasets/{path.stem if path.suffix in ('.yaml', '.yml') else found}/latest").strip()
+    name = read_config(path).flow if path.suffix in (".yaml", ".yml") and path.is_file() else found
+    newest = home.read_text(f"datasets/{name}/latest").strip()
     if not newest:
-        flows = [name for name in home.names("datasets") if "." not in name]
+        flows = [one for one in home.names("datasets") if "." not in one]
         told = did_you_mean(found, flows) if flows else "; none is published there"
         raise InputError(f"{found}: no folder of a published set, and no flow that published one in {home.uri}{told}")
-    return home, f"datasets/{path.stem if path.suffix in ('.yaml', '.yml') else found}/{newest}"
+    return home, f"datasets/{name}/{newest}"
 
 
 def _there(folder: Path, said: dict[str, Any]) -> dict[str, Any]:
