@@ -52,7 +52,9 @@ def check_numbers(args: argparse.Namespace) -> None:
             raise InputError(f"--{name.replace('_', '-')}: give a number above 0, not {getattr(args, name)}")
 
 
-def run_flow(args: argparse.Namespace, *, latest: bool = True, only: Collection[str] = (), items: Items | None = None) -> tuple[Ran, Store]:
+def run_flow(
+    args: argparse.Namespace, *, latest: bool = True, only: Collection[str] = (), items: Items | None = None
+) -> tuple[Ran, Store]:
     """Run the flow that the arguments name, with their engine."""
     flow, engine = flow_of(args), engine_of(args)
     store = Store(args.store)
