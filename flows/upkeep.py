@@ -10,9 +10,9 @@ from flows import show
 from flows.cli import emit
 from flows.flow import Flow
 from flows.plan import Items, items_of, plan
-from flows.publish import home_of, kind_of, published_manifest
+from flows.publish import home_of, homes_of, kind_of, published_manifest
 from flows.verbs import flow_of, run_flow
-from flows.versions import before, damaged, latest, point, resolve
+from flows.versions import before, beside, damaged, latest, point, resolve
 from operators.contract import InputError
 
 
@@ -20,6 +20,8 @@ def do_refresh(args: argparse.Namespace) -> int:
     """Say what changed and what it will cost, run, verify, compare, publish; `latest` moves only to a set that holds."""
     from flows.refresh import changed, forecast, lineage_of, told
 
+    if args.max_drift is not None and args.max_drift < 0:
+        raise InputError(f"--max-drift: give 0 or more, not {args.max_drift:g}")
     flow, store = flow_of(args), Store(args.store)
     home = home_of(flow, args.sample)
     was = latest(store, home)
@@ -113,10 +115,17 @@ def do_rollback(args: argparse.Namespace) -> int:
     to = resolve(store, home, args.version) if args.version else before(store, home)
     if not to:
         raise InputError(f"{home}: there is no version before {was or 'the first'}; nothing is moved")
-    if bad := damaged(store, f"{home}/{to}"):
-        raise StepFailed(f"{home}/{to}: {bad[0]} is not as it was published; nothing is moved")
-    point(store, f"{home}/{to}")
-    emit(args, {"status": 0, "was": was, "latest": to}, f"latest: {was} → {to}")
+    others = [one for one in homes_of(flow, args.sample) if one != home and latest(store, one)]
+    moved = {home: to, **{one: name for one, name in beside(store, f"{home}/{to}", others).items() if name}}
+    for one, name in moved.items():
+        if bad := damaged(store, f"{one}/{name}"):
+            raise StepFailed(f"{one}/{name}: {bad[0]} is not as it was published; nothing is moved")
+    for one, name in reversed(moved.items()):
+        point(store, f"{one}/{name}")
+    left = sorted(set(others) - set(moved))
+    lines = [f"latest: {was} → {to}", *(f"{one}: → {name}" for one, name in moved.items() if one != home)]
+    lines += [f"{one}: it stays, no version of it was made by the same steps" for one in left]
+    emit(args, {"status": 0, "was": was, "latest": to, "moved": moved, "left": left}, "\n".join(lines))
     return 0
 
 

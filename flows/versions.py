@@ -4,6 +4,7 @@ Every move of `latest` leaves a small file, ``history/<time>-<version>``, so tha
 """
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from cluster.store import Store
@@ -64,6 +65,19 @@ def resolve(store: Store, home: str, said: str) -> str:
         raise InputError(f"{home}: nothing is published there; run the flow first")
     hint = did_you_mean(said, have) or f"; there are {', '.join(have[-5:])}"
     raise InputError(f"{home}: no version {said!r}{hint}")
+
+
+def beside(store: Store, published: str, homes: Sequence[str]) -> dict[str, str]:
+    """By folder of what a flow publishes beside a set, the newest version that the same steps made; empty where none is left."""
+    said, found = steps_of(published_manifest(store, published) or {"lineage": []}), {}
+    for home in homes:
+        found[home] = ""
+        for name in reversed(versions(store, home)):
+            other = steps_of(published_manifest(store, f"{home}/{name}") or {"lineage": []})
+            if all(said[step] == other[step] for step in said.keys() & other.keys()):
+                found[home] = name
+                break
+    return found
 
 
 def damaged(store: Store, published: str) -> list[str]:

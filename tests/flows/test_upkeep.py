@@ -27,7 +27,7 @@ class Home:
     """A corpus, a store, and the verbs on them."""
 
     def __init__(self, folder, capsys):
-        self.folder, self.capsys, self.docs = folder, capsys, dict(DOCS)
+        self.folder, self.capsys, self.docs, self.flow = folder, capsys, dict(DOCS), "structural"
         self.store = Store(str(folder / "s"))
         self.sets = [f"corpus.path={folder / 'corpus.jsonl'}", "batches.batch_size=8", "centroids.clusters=2", "centroids.refit=always"]
         self.say()
@@ -39,7 +39,7 @@ class Home:
     def __call__(self, verb, *more, status=0):
         flags = [x for s in self.sets for x in ("--set", s)] + ["--store", self.store.uri, "--json"]
         engine = ["--workers", "0", "--buckets", "4"] if verb in ("run", "refresh") else []
-        assert main([verb, "structural", *more, *flags, *engine]) == status
+        assert main([verb, self.flow, *more, *flags, *engine]) == status
         return json.loads(self.capsys.readouterr().out.splitlines()[-1])
 
     def rows(self, published):
@@ -124,6 +124,19 @@ def test_rollback_moves_latest_and_refuses_what_is_not_whole(home):
     shard.write_bytes(shard.read_bytes()[:-1])
     assert "is not as it was published" in home("rollback", status=1)["faults"][0]
     assert home.latest == second
+
+
+def test_what_a_flow_publishes_beside_its_set_rolls_back_with_it(home):
+    home.flow, home.sets = "curate", home.sets[:1]
+    home("refresh")
+    before = {name: home.store.read_text(f"datasets/{name}/latest").strip() for name in ("curate", "curate.ids")}
+    edit(home)
+    home("refresh")
+    assert home.store.read_text("datasets/curate.ids/latest").strip() != before["curate.ids"]
+    found = home("diff")
+    assert found["key"] == "doc_id" and found["added"] == found["removed"] == 2
+    assert home("rollback")["left"] == []
+    assert {name: home.store.read_text(f"datasets/{name}/latest").strip() for name in before} == before
 
 
 def test_gc_keeps_what_a_kept_version_needs(home):
