@@ -15,22 +15,24 @@ from flows.drift import MOST, compare, statistics
 from flows.flow import Flow
 from flows.publish import published_manifest
 from flows.versions import steps_of
-from operators.columns import id_matrix, id_pairs, row_keys
+from operators.columns import flat, id_matrix, id_pairs, row_keys
 
 Array = np.ndarray[Any, Any]
+NONE = pa.array([], pa.binary(16))
 KEYS = ("query_id", "passage_id", "doc_id", "source_id")
 PLACES = ("batch", "cluster", "position", "masked_ids")  # where a row stands among others: every batch changes with one row
 OF = {"positives": "positive_ids", "negatives": "negative_ids"}  # texts, and the ids that say which
 
 
 def diff(flow: Flow, store: Store, home: str, a: str, b: str, examples: int = 5) -> dict[str, Any]:
-    """Compare version ``a`` with ``b``. Held: 16 bytes a row and column of both, and the texts of `MOST` rows."""
+    """Compare version ``a`` with ``b``. Held: one column of both at a time, and `MOST` rows of both."""
     one, other = (_version(store, f"{home}/{name}") for name in (a, b))
     shared = sorted((set(one["columns"]) & set(other["columns"])) - {one["key"]})
     old, new = _keyed(store, one), _keyed(store, other)
     gone, came = ~isin(old["_id"], new["_id"]), ~isin(new["_id"], old["_id"])
-    at, of = np.flatnonzero(~came), pc.index_in(new["_id"].filter(pa.array(~came)), old["_id"]).to_numpy()
-    differs = {name: ~_equal(new[name].take(pa.array(at)), old[name].take(pa.array(of))) for name in shared}
+    at, of = np.flatnonzero(~came), pc.index_in(new["_id"].filter(pa.array(~came)), old["_id"].combine_chunks()).to_numpy()
+    taken = pa.array(at), pa.array(of)
+    differs = {n: _differs(_column(store, other, n).take(taken[0]), _column(store, one, n).take(taken[1])) for n in shared}
     content = [name for name in shared if name not in PLACES]
     changed = np.any([differs[name] for name in content], axis=0) if content else np.zeros(len(at), bool)
     moved = np.any([differs[name] for name in shared], axis=0) & ~changed if shared else changed
@@ -59,23 +61,32 @@ def _version(store: Store, home: str) -> dict[str, Any]:
 
 
 def _keyed(store: Store, version: Mapping[str, Any]) -> pa.Table:
-    """`_key`, `_id`, which tells rows of one key apart, and of each column a hash of its value."""
-    found = []
-    for shard in version["manifest"]["shards"]:
-        with store.parquet(f"{version['home']}/{shard['file']}") as file:
-            for group in range(file.num_row_groups):
-                rows = file.read_row_group(group, columns=version["columns"])
-                said = {name: row_keys(rows, [name]) for name in version["columns"]}
-                own = row_keys(rows, [c for c in version["columns"] if c not in PLACES])
-                key = rows[version["key"]].combine_chunks() if version["key"] else own
-                told = key if key.type == pa.binary(16) else row_keys(rows, [version["key"]])
-                found.append(pa.table({"_key": told, "_own": own, **said}))
-    empty = pa.table({name: pa.array([], pa.binary(16)) for name in ("_key", "_own", *version["columns"])})
-    table = pa.concat_tables([empty, *found]).combine_chunks()
-    return table.append_column("_id", _told_apart(table["_key"], table["_own"]))
+    """`_key` of every row, and `_id`, which tells the rows of one key apart by what they say."""
+    content = [c for c in version["columns"] if c not in PLACES]
+    if version["key"]:
+        found = _column(store, version, version["key"])
+        keys = found if found.type == pa.binary(16) else row_keys(pa.table({"k": found}), ["k"])
+    if not version["key"] or len(pc.unique(keys)) < len(keys):
+        shards = (_shard(store, version, shard, content) for shard in version["manifest"]["shards"])
+        own = pa.concat_arrays([NONE, *(row_keys(table, content) for table in shards)])
+        keys = keys if version["key"] else own
+    else:
+        own = keys
+    return pa.table({"_key": keys, "_id": _told_apart(keys, own)})
 
 
-def _told_apart(keys: pa.ChunkedArray, own: pa.ChunkedArray) -> pa.Array:
+def _shard(store: Store, version: Mapping[str, Any], shard: Mapping[str, Any], columns: Sequence[str]) -> pa.Table:
+    return store.read_table(f"{version['home']}/{shard['file']}", columns)
+
+
+def _column(store: Store, version: Mapping[str, Any], name: str) -> pa.Array:
+    """One column of a version, whole."""
+    kept = [_shard(store, version, shard, [name])[name] for shard in version["manifest"]["shards"]]
+    chunks = [chunk for column in kept for chunk in column.chunks]
+    return pa.concat_arrays(chunks) if chunks else NONE
+
+
+def _told_apart(keys: pa.Array, own: pa.Array) -> pa.Array:
     """Each key with which of its rows it is, by what they say: (N,) binary(24)."""
     pairs, beside = id_pairs(keys), id_pairs(own)
     order = np.lexsort((beside["lo"], beside["hi"], pairs["lo"], pairs["hi"]))
@@ -88,9 +99,20 @@ def _told_apart(keys: pa.ChunkedArray, own: pa.ChunkedArray) -> pa.Array:
     return pa.Array.from_buffers(pa.binary(24), len(keys), [None, pa.py_buffer(wide)])
 
 
-def _equal(a: pa.ChunkedArray, b: pa.ChunkedArray) -> Array:
-    found: Array = pc.equal(a, b).to_numpy(zero_copy_only=False) if isinstance(a, pa.Array) else pc.equal(a, b).to_numpy()
-    return found.astype(bool)
+def _differs(a: pa.Array, b: pa.Array) -> Array:
+    """Which rows (N,) of two columns say something else."""
+    if a.type != b.type:
+        return np.ones(len(a), bool)
+    if pa.types.is_list(a.type):
+        out: Array = np.diff(flat(a)[0]) != np.diff(flat(b)[0])
+        same = pa.array(~out)
+        (ends, one), (_, other) = flat(a.filter(same)), flat(b.filter(same))
+        sums = np.concatenate([[0], np.cumsum(_differs(one, other))])[ends]
+        out[~out] = sums[1:] > sums[:-1]
+        return out
+    both = pc.fill_null(pc.not_equal(a, b), True)
+    both = pc.and_not(both, pc.and_(pc.is_null(a), pc.is_null(b)))
+    return np.asarray(both.to_numpy(zero_copy_only=False), bool)
 
 
 def _spread(at: Array, mask: Array, size: int) -> Array:

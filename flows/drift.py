@@ -64,9 +64,9 @@ def psi(a: Array, b: Array) -> float:
 
 def ks(a: Array, b: Array) -> float:
     """The Kolmogorov-Smirnov distance of two samples."""
-    from scipy.stats import ks_2samp
-
-    return round(float(ks_2samp(a, b, method="asymp").statistic), 4)
+    every = np.concatenate([a, b])  # scipy's ks_2samp finds the same, but to import it takes longer than most diffs
+    gaps = [np.searchsorted(np.sort(x), every, side="right") / len(x) for x in (a, b)]
+    return round(float(np.abs(gaps[0] - gaps[1]).max()), 4)
 
 
 def _binned(a: Array, b: Array) -> tuple[Array, Array]:

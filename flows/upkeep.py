@@ -1,24 +1,27 @@
 """What the verbs do that keep a set up to date: refresh, diff, rollback, gc, purge."""
 
 import argparse
+from contextlib import closing
 from dataclasses import asdict
 from typing import Any
 
+from cluster.engine import Engine
 from cluster.store import Store
 from cluster.task import StepFailed
 from flows import show
 from flows.cli import emit
 from flows.flow import Flow
-from flows.plan import Items, items_of, plan
+from flows.plan import Items, Planned, items_of, plan
 from flows.publish import home_of, homes_of, kind_of, published_manifest
-from flows.verbs import flow_of, run_flow
+from flows.run import Ran
+from flows.verbs import engine_of, flow_of, run_flow
 from flows.versions import before, beside, damaged, latest, point, resolve
 from operators.contract import InputError
 
 
 def do_refresh(args: argparse.Namespace) -> int:
     """Say what changed and what it will cost, run, verify, compare, publish; `latest` moves only to a set that holds."""
-    from flows.refresh import changed, forecast, lineage_of, told
+    from flows.refresh import lineage_of
 
     if args.max_drift is not None and args.max_drift < 0:
         raise InputError(f"--max-drift: give 0 or more, not {args.max_drift:g}")
@@ -33,9 +36,20 @@ def do_refresh(args: argparse.Namespace) -> int:
         empty: dict[str, Any] = {"ran": [], "faults": [], "inputs": {}, "costs": [], "funnel": []}
         emit(args, {"status": 0, "published": f"{home}/{was}", "new": False, **empty}, f"nothing changed: {home}/{was}")
         return 0
+    with closing(engine_of(args)) as engine:
+        return _changed(args, store, planned, known, was, items, engine)
+
+
+def _changed(
+    args: argparse.Namespace, store: Store, planned: list[Planned], known: dict[str, Any], was: str, items: Items, engine: Engine
+) -> int:
+    """Read the sources, say what changed, and go on unless it is a dry run."""
+    from flows.refresh import changed, forecast, told
+
+    flow, pending = flow_of(args), [p.step.name for p in planned if p.stored is None]
     sources = [p.step.name for p in planned if p.step.op.shape == "source" and not p.step.absent]
     if sources and not args.until and not set(pending).isdisjoint(sources):
-        run_flow(args, only=set(sources), items=items)  # rows are known once they are read
+        run_flow(args, only=set(sources), items=items, engine=engine)  # rows are known once they are read
         planned = plan(flow, store, args.sample, items)
     inputs = {p.step.name: changed(store, p, known.get(p.step.name)) for p in planned if p.step.name in sources}
     costs = forecast(planned, store, known, inputs)
@@ -46,7 +60,8 @@ def do_refresh(args: argparse.Namespace) -> int:
     if args.dry_run:
         emit(args, {**value, "dry_run": True}, "nothing was run; leave --dry-run out")
         return 0
-    return _refreshed(args, flow, store, was, value, items)
+    ran, _ = run_flow(args, latest=False, items=items, engine=engine)
+    return _judged(args, flow, store, was, ran, value)
 
 
 def _is_of(known: dict[str, Any], planned: list[Any]) -> bool:
@@ -55,12 +70,11 @@ def _is_of(known: dict[str, Any], planned: list[Any]) -> bool:
     return last >= 0 and all(known.get(p.step.name, {}).get("fingerprint") == p.task.fingerprint for p in planned[: last + 1])
 
 
-def _refreshed(args: argparse.Namespace, flow: Flow, store: Store, was: str, value: dict[str, Any], items: Items) -> int:
-    """Run and publish; the old version stays the latest where the new one has a fault or drifted too far."""
+def _judged(args: argparse.Namespace, flow: Flow, store: Store, was: str, ran: Ran, value: dict[str, Any]) -> int:
+    """Verify, compare, move `latest`; the old version stays the latest where the new one has a fault or drifted too far."""
     from flows.diff import diff
     from flows.verify import verify
 
-    ran, _ = run_flow(args, latest=False, items=items)
     made = [one for one in (ran.published, *ran.beside) if one]
     faults = verify(flow, store, args.sample, only=[f["home"] for f in ran.funnel], sets=made)
     drifted = ""

@@ -53,11 +53,12 @@ def check_numbers(args: argparse.Namespace) -> None:
 
 
 def run_flow(
-    args: argparse.Namespace, *, latest: bool = True, only: Collection[str] = (), items: Items | None = None
-) -> tuple[Ran, Store]:
-    """Run the flow that the arguments name, with their engine."""
-    flow, engine = flow_of(args), engine_of(args)
-    store = Store(args.store)
+    args: argparse.Namespace, *, latest: bool = True, only: Collection[str] = (), items: Items | None = None,
+    engine: Engine | None = None,
+) -> tuple[Ran, Store]:  # fmt: skip
+    """Run the flow that the arguments name, with their engine, or with one that stays open."""
+    flow, store, given = flow_of(args), Store(args.store), engine
+    engine = given or engine_of(args)
     progress = Progress()
     bench = Bench(store, engine, args.buckets or 0, progress, args.max_calls, every=max(progress.interval, 2.0))
     try:
@@ -67,7 +68,8 @@ def run_flow(
             print(show.funnel(bench.funnel))
         raise
     finally:
-        engine.close()
+        if given is None:
+            engine.close()
 
 
 def _ending(ran: Ran, store: Store) -> list[str]:

@@ -8,10 +8,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import ks_2samp
 
 from cluster.store import Store
 from flows.cli import main
 from flows.config import find_flow
+from flows.diff import _differs
 from flows.drift import compare, ks, psi, statistics
 from flows.flow import load
 from flows.verify import verify
@@ -228,8 +232,16 @@ def test_psi_and_ks_of_equal_and_of_other_samples():
     one = np.arange(1000.0)
     assert psi(np.full(10, 0.1), np.full(10, 0.1)) == 0 and ks(one, one) == 0
     assert ks(one, one + 1000) == 1
+    drawn = [np.random.default_rng(i).normal(i / 5, size=300 + i) for i in range(4)]
+    assert [ks(drawn[0], x) for x in drawn] == [round(ks_2samp(drawn[0], x).statistic, 4) for x in drawn]
     assert psi(np.array([0.5, 0.5]), np.array([0.25, 0.75])) == pytest.approx(0.2747, abs=1e-4)
     tables = [pa.table({"query": ["a" * n for n in sizes], "source": names}) for sizes, names in (([1, 2, 3], ["x"] * 3), ([30, 40, 50], ["y"] * 3))]
     found = compare(*map(statistics, tables))
     assert found["query length"]["ks"] == 1 and found["query length"]["after"] == 40
     assert found["source share"]["psi"] > 5
+
+
+@given(st.lists(st.tuples(*[st.lists(st.sampled_from(["a", "b"]), max_size=2)] * 2), max_size=12))
+def test_lists_differ_where_a_loop_says_so(rows):
+    one, other = (pa.array([row[i] for row in rows], pa.list_(pa.string())) for i in (0, 1))
+    assert _differs(one, other).tolist() == [a != b for a, b in rows]
