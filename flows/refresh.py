@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from cluster.reuse import isin
 from cluster.store import Store
-from cluster.task import manifest_of, parts_of
+from cluster.task import manifest_of
 from flows.plan import Planned
 from flows.publish import published_manifest
 from flows.versions import latest
@@ -44,7 +44,7 @@ def changed(store: Store, p: Planned, before: Mapping[str, Any] | None) -> Chang
         return None
     new = _rows(store, p, p.task.home)
     old_home = f"steps/{before['operator']}-{before['fingerprint']}" if before else ""
-    if not old_home or manifest_of(store, old_home) is None:
+    if not old_home or _kept(store, old_home) is None:
         return Changed(len(new), 0, 0, len(new)) if not before else None
     old = _rows(store, p, old_home)
     came = new.filter(pa.array(~isin(new["id"], old["id"])))
@@ -53,11 +53,16 @@ def changed(store: Store, p: Planned, before: Mapping[str, Any] | None) -> Chang
     return Changed(len(came) - both, both, max(len(gone) - both, 0), len(new))
 
 
+def _kept(store: Store, home: str) -> dict[str, Any] | None:
+    """The manifest of a step, or of what a purge left of it."""
+    return manifest_of(store, home) or store.read_json(f"{home}/purged.json")
+
+
 def _rows(store: Store, p: Planned, home: str) -> pa.Table:
     """The id and the user's own name of each row of a source."""
     key = p.step.op.key_of(p.step.params)
     own = [c for c in ("source", "source_id") if c in p.step.columns]
-    tables = [store.read_table(part["file"], [key, *own]) for part in parts_of(store, [home])]
+    tables = [store.read_table(part["file"], [key, *own]) for part in (_kept(store, home) or {"parts": []})["parts"]]
     table = pa.concat_tables(tables)
     return pa.table({"id": table[key], **({"name": row_keys(table, own)} if "source_id" in own else {})})
 
