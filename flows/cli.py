@@ -89,7 +89,7 @@ def _upkeep(verb: Callable[[str, str], argparse.ArgumentParser]) -> None:
     sub.add_argument("b", metavar="B", nargs="?", help="(default: latest)")
     sub.add_argument("--rows", type=int, default=5, help="examples of each kind (default: 5)")
     sub = _sample(verb("rollback", "move `latest` back"))
-    sub.add_argument("version", metavar="VERSION", nargs="?", help="(default: the one that `latest` named before)")
+    sub.add_argument("version", metavar="VERSION", nargs="?", help="(default: the one that was published before)")
     sub = _sample(verb("gc", "remove old versions and what only they needed; a list, unless --yes"))
     sub.add_argument("--keep", type=int, default=5, metavar="N", help="versions to keep (default: 5)")
     told = "leave what is younger: a run may be writing it (default: 24)"

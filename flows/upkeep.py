@@ -122,7 +122,7 @@ def do_diff(args: argparse.Namespace) -> int:
 
 
 def do_rollback(args: argparse.Namespace) -> int:
-    """Move `latest` to the version that it named before, or to the one that is named."""
+    """Move `latest` to the version that was published before, or to the one that is named."""
     flow, store = flow_of(args), Store(args.store)
     home = home_of(flow, args.sample)
     was = latest(store, home)

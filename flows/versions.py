@@ -1,6 +1,6 @@
 """The versions of a set: which there are, which `latest` was before, and moving it back.
 
-Every move of `latest` leaves a small file, ``history/<time>-<version>``, so that a rollback knows where to go.
+Every move of `latest` leaves a small file, ``history/<time>-<version>``: versions of one day are told apart by their first.
 """
 
 import time
@@ -41,14 +41,9 @@ def point(store: Store, published: str) -> None:
 
 
 def before(store: Store, home: str, version: str = "") -> str:
-    """The version that `latest` named before this one, or before today's; empty where none of them is left."""
-    version = version or latest(store, home)
-    told = [name for _, name in moves(store, home)]
-    have = versions(store, home)
-    at = max((i for i, name in enumerate(told) if name == version), default=len(told))
-    earlier = [name for name in told[:at] if name in have and name != version]
-    older = have[: have.index(version)] if version in have else have
-    return [*older, *earlier][-1] if older or earlier else ""
+    """The whole version that was published before this one, or before `latest`; empty where there is none."""
+    have, version = versions(store, home), version or latest(store, home)
+    return have[have.index(version) - 1] if version in have[1:] else ""
 
 
 def resolve(store: Store, home: str, said: str) -> str:

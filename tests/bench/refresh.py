@@ -43,11 +43,12 @@ def measured(corpus: str, table: pa.Table) -> list[dict]:
         full, full_took, full_mib = go(home, "run", "fresh", corpus)
         idle, idle_took, _ = go(home, "refresh", "store", corpus)
         base = {"corpus": corpus, "docs": len(table), "changed_share": CHANGED}
-        spent = {name: share(counted(again, engine), counted(full, engine)) for name, engine in ENGINES.items()}
+        every, ran = {f["step"] for f in full["funnel"]}, set(again["ran"])
+        asked = {name: share(counted(again, engine, ran), counted(full, engine, every)) for name, engine in ENGINES.items()}
         changed = len(table) * CHANGED
-        rest = sum(f["seconds"] for f in again["funnel"] if not f["stored"] and not any(e in f["counters"] for e in ENGINES.values()))
+        rest = sum(f["seconds"] for f in again["funnel"] if f["step"] in ran and not any(e in f["counters"] for e in ENGINES.values()))
         rows = [{
-            **base, **spent, "time_share": round(took / full_took, 3), "same_bytes": shards(home / "store", again) == shards(home / "fresh", full),
+            **base, **asked, "time_share": round(took / full_took, 3), "same_bytes": shards(home / "store", again) == shards(home / "fresh", full),
             "seconds": took, "full_seconds": full_took, "first_seconds": first, "idle_seconds": idle_took, "idle_new": idle["new"],
             "no_model_s_per_1m_rows": round(rest / len(table) * 1e6, 1), "bytes_per_changed_row": round(sum(fresh.values()) / changed),
             "mib": mib, "full_mib": full_mib, "rows_added": again["diff"]["added"], "rows_changed": again["diff"]["changed"],
@@ -55,7 +56,8 @@ def measured(corpus: str, table: pa.Table) -> list[dict]:
         whole = {f["step"]: f["seconds"] for f in full["funnel"]}
         for f in again["funnel"]:
             if whole[f["step"]] >= 1:
-                rows.append({**base, "step": f["step"], "seconds": f["seconds"], "full_seconds": whole[f["step"]], "reused": f["reused"]})
+                spent = "held" if "held" in f else f["seconds"]
+                rows.append({**base, "step": f["step"], "seconds": spent, "full_seconds": whole[f["step"]], "reused": f["reused"]})
         return rows
     finally:
         shutil.rmtree(home)
@@ -97,8 +99,8 @@ def files(store: Path) -> dict[str, int]:
     return {str(p): p.stat().st_size for p in store.rglob("*") if p.is_file()}
 
 
-def counted(answer: dict, engine: str) -> int:
-    return sum(f["counters"].get(engine, 0) for f in answer["funnel"] if not f["stored"])
+def counted(answer: dict, engine: str, ran: set[str]) -> int:
+    return sum(f["counters"].get(engine, 0) for f in answer["funnel"] if f["step"] in ran and "held" not in f)
 
 
 def share(part: int, whole: int) -> float | None:

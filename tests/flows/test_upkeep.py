@@ -121,12 +121,17 @@ def test_rollback_moves_latest_and_refuses_what_is_not_whole(home):
     edit(home)
     home("refresh")
     second = home.latest
+    del home.docs["d5"]
+    home.say()
+    home("refresh")
+    assert home("rollback")["latest"] == second == home.latest
     assert home("rollback")["latest"] == first == home.latest
+    assert "there is no version before" in home("rollback", status=2)["faults"][0]
     assert home("rollback", second)["latest"] == second
     assert "no version 'then'" in home("rollback", "then", status=2)["faults"][0]
     shard = next((home.store.local / "datasets/structural" / first).glob("*.parquet"))
     shard.write_bytes(shard.read_bytes()[:-1])
-    assert "is not as it was published" in home("rollback", status=1)["faults"][0]
+    assert "is not as it was published" in home("rollback", first, status=1)["faults"][0]
     assert home.latest == second
 
 
@@ -148,6 +153,8 @@ def test_gc_keeps_what_a_kept_version_needs(home):
         home.docs[f"n{i}"] = (f"About glass {i}", f"Glass number {i} is told of here, with many words and a tail.")
         home.say()
         home("refresh")
+    home.sets.append("batches.batch_size=4")  # most steps are those of the version before, too
+    home("refresh")
     kept, steps = home.latest, home.store.names("steps")
     litter = next((home.store.local / "steps").glob("embed-*/parts")) / "00000-of-00004.dead-0.parquet"
     litter.write_bytes(b"x")
@@ -155,7 +162,7 @@ def test_gc_keeps_what_a_kept_version_needs(home):
     assert home("gc", "--keep", "1", "--older-than", "0")["removed"] is False
     assert home.store.names("steps") == steps
     found = home("gc", "--keep", "1", "--older-than", "0", "--yes")
-    assert len(found["versions"]) == 3 and found["steps"]
+    assert len(found["versions"]) == 4 and found["steps"]
     assert not litter.exists()
     assert home.latest == kept and home.faults() == []
     before = home.rows(f"datasets/structural/{kept}")
@@ -196,9 +203,14 @@ def test_a_purged_document_is_in_no_file_and_the_rest_stays_valid(home):
     first, before = home.latest, home.rows(f"datasets/structural/{home.latest}")
     said = "Iron number 9 is told"
     assert bytes_with(home, said)
+    own, other = (before[f"About {name}"]["positive_ids"][0].hex() for name in ("iron 9", "rain 10"))
+    lines = [json.dumps({"key": "k", "row": row, "text": f"an answer of {row}"}) for row in (own, other)]
+    home.store.write("ledger/m/ask_llm/00000-of-00004/a-0.jsonl", ("\n".join(lines) + "\n{torn").encode())
     told = home("purge", "--document", "d9")
     assert told["removed"] is False and len(told["versions"]) == 1 and bytes_with(home, said) and home.latest == first
+    assert told["ledgers"] == {"ledger/m/ask_llm/00000-of-00004/a-0.jsonl": 1}
     assert home("purge", "--document", "d9", "--yes")["versions"][0]["rows"] == 1
+    assert home.store.read("ledger/m/ask_llm/00000-of-00004/a-0.jsonl").decode() == f"{lines[1]}\n{{torn"
     assert bytes_with(home, said) == [] and bytes_with(home, "d9\"") == []
     assert home.faults() == []
     assert home.latest != first
