@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 from scipy.stats import ks_2samp
 
 from cluster.store import Store
+from cluster.task import manifest_of
 from flows.cli import main
 from flows.config import find_flow
 from flows.diff import _differs
 from flows.drift import compare, ks, psi, statistics
 from flows.flow import load
 from flows.verify import verify
+from flows.versions import steps_of
 
 WORDS = ["ice", "iron", "rain", "owls", "bread", "sand", "birch", "stone"]
 DOCS = {
@@ -164,6 +166,8 @@ def test_gc_keeps_what_a_kept_version_needs(home):
     found = home("gc", "--keep", "1", "--older-than", "0", "--yes")
     assert len(found["versions"]) == 4 and found["steps"]
     assert not litter.exists()
+    made = steps_of(home.store.read_json(f"datasets/structural/{kept}/manifest.json"))
+    assert all(manifest_of(home.store, one) for one in made.values())
     assert home.latest == kept and home.faults() == []
     before = home.rows(f"datasets/structural/{kept}")
     assert home("refresh")["new"] is False
