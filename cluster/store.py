@@ -12,6 +12,7 @@ import json
 import os
 import secrets
 import tempfile
+import threading
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from itertools import chain, islice
@@ -23,6 +24,7 @@ import pyarrow.compute as pc
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from cluster.address import has_folders, open_address
 from operators.contract import InputError
 
 LONG = 64  # numbers in a list from which it is a vector
@@ -58,7 +60,8 @@ class Store:
         self.uri = uri
         if "://" not in uri:
             self.uri = os.path.abspath(os.path.expanduser(uri))
-        self.fs, self.root = _open(self.uri)
+        self.fs, self.root = open_address(self.uri)
+        self._copying = threading.Lock()
 
     @property
     def local(self) -> Path | None:
@@ -188,9 +191,15 @@ class Store:
         if self.local is not None:
             return self.local / name
         target = Path(self._copies.name) / name
-        for file in self.names(name) if not target.exists() else ():
-            target.mkdir(parents=True, exist_ok=True)
-            (target / file).write_bytes(self.read(f"{name}/{file}"))
+        with self._copying:  # a worker may hold several parts, each in a thread
+            if target.exists():
+                return target
+            incoming = Path(tempfile.mkdtemp(dir=self._copies.name))  # one that breaks off is none
+            for file in self.sizes(name):
+                (incoming / file).parent.mkdir(parents=True, exist_ok=True)
+                (incoming / file).write_bytes(self.read(f"{name}/{file}"))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(incoming, target)
         return target
 
     @cached_property
@@ -200,7 +209,7 @@ class Store:
     def _make_folder(self, target: str) -> None:
         if self.local is not None:
             os.makedirs(os.path.dirname(target), exist_ok=True)
-        else:
+        elif has_folders(self.fs):
             self.fs.create_dir(os.path.dirname(target), recursive=True)
 
     def check_writable(self) -> None:
@@ -239,19 +248,3 @@ def reason(error: OSError) -> str:
     """What the operating system said, in words for a person."""
     known = {errno.ENOSPC: "the disk is full", errno.EACCES: "it cannot be written (permission denied)"}
     return known.get(error.errno or 0, f"it cannot be used ({error.strerror or error})")
-
-
-def _open(uri: str) -> tuple[pafs.FileSystem, str]:
-    if "://" not in uri:
-        return pafs.LocalFileSystem(), uri
-    try:
-        fs, root = pafs.FileSystem.from_uri(uri)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowKeyError):
-        import fsspec  # the schemes that pyarrow does not know
-
-        try:
-            inner, root = fsspec.core.url_to_fs(uri)
-        except (ValueError, ImportError) as error:
-            raise InputError(f"store {uri}: {error}") from error
-        fs = pafs.PyFileSystem(pafs.FSSpecHandler(inner))
-    return fs, root.rstrip("/")

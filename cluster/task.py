@@ -105,13 +105,3 @@ def parts_of(store: Store, homes: Iterable[str]) -> list[dict[str, Any]]:
         assert manifest is not None, home
         found += [{**p, "input": i} for p in sorted(manifest["parts"], key=lambda p: order(p["part"]))]
     return found
-
-
-def commits(store: Store, home: str) -> dict[str, dict[str, Any]]:
-    """The winner of every committed part: the first attempt by name, whoever looks."""
-    winners: dict[str, dict[str, Any]] = {}
-    for name in store.names(f"{home}/commits"):
-        record = store.read_json(f"{home}/commits/{name}")
-        if record and record["part"] not in winners:
-            winners[record["part"]] = record
-    return winners

@@ -206,7 +206,7 @@ def _execute(work: Work, node: str) -> Report:
     finally:
         job.close()
     spent = {k: v - before.get(k, 0) for k, v in counters(job.used).items()}
-    record |= {"part": work.name, "counters": spent, "seconds": round(time.monotonic() - started, 3)}
+    record |= {"part": work.name, "attempt": attempt, "counters": spent, "seconds": round(time.monotonic() - started, 3)}
     store.write_json(f"{work.home}/commits/{work.name}.{attempt}.json", record)
     return Report(work.name, "done", record)
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from contextlib import closing
 from typing import Any
 
+from cluster.committed import Gathered, commits
 from cluster.journal import Kept
-from cluster.task import RUN, Bench, StepFailed, Task, commits
+from cluster.task import RUN, Bench, StepFailed, Task
 from cluster.ticker import ticking
 from cluster.work import Kind, Work
 from operators.contract import InputError
@@ -43,7 +44,8 @@ def perform(task: Task, bench: Bench, work: list[Work]) -> list[dict[str, Any]]:
     def tell(kept: Kept) -> None:
         bench.progress(task.name, finished, len(work), kept)
 
-    with ticking(task, bench, todo, tell), closing(bench.engine.run(todo, task.op.needs)) as reports:
+    gathered = Gathered(bench.store, task.home, RUN)
+    with ticking(task, bench, todo, tell), closing(gathered), closing(bench.engine.run(todo, task.op.needs)) as reports:
         for report in reports:
             if report.status == "input":
                 raise InputError(f"{task.name}: {report.message}")
@@ -51,6 +53,7 @@ def perform(task: Task, bench: Bench, work: list[Work]) -> list[dict[str, Any]]:
                 rows = next(w.rows for w in todo if w.name == report.name)
                 raise StepFailed(f"{task.name}: part {report.name} ({rows} rows): {report.message}")
             done[report.name] = report.record
+            gathered.add(report.record)
             finished += 1
             bench.progress(task.name, finished, len(work), report)
     return [done[w.name] for w in work]
