@@ -14,7 +14,7 @@ import secrets
 import tempfile
 import threading
 from collections.abc import Iterable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from cluster.address import has_folders, open_address
 from operators.contract import InputError
 
 LONG = 64  # numbers in a list from which it is a vector
+MANY = 1000  # parts from which a manifest is long
 
 
 class Hashing(io.RawIOBase):
@@ -79,6 +80,8 @@ class Store:
     def names(self, folder: str) -> list[str]:
         """The names of the files directly below ``folder``, sorted; none where it is missing."""
         try:
+            if self.local is not None:  # of 100,000 files 0.1 s; pyarrow looks at each, which takes 1.2
+                return sorted(os.listdir(self.path(folder)))
             found = self.fs.get_file_info(pafs.FileSelector(self.path(folder), allow_not_found=True))
         except FileNotFoundError:  # another process made the folder between pyarrow's two looks at it
             return []
@@ -129,7 +132,7 @@ class Store:
 
     def write_json(self, name: str, value: Any) -> None:
         """Write JSON with sorted keys: equal values are equal bytes."""
-        self.write(name, (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode())
+        self.write(name, (_said(value) + "\n").encode())
 
     def create(self, name: str) -> Hashing:
         """Open a new file for writing; its ``digest`` is the sha256 of what was written."""
@@ -219,6 +222,16 @@ class Store:
             self.remove(".write-test")
         except OSError as error:
             raise InputError(f"store {self.uri}: {reason(error)}; give another with --store") from error
+
+
+def _said(value: Any) -> str:
+    """JSON to be read by people; of a long manifest a line a part, for indenting 100,000 of them takes 8 s, this 0.5."""
+    dump = partial(json.dumps, sort_keys=True, ensure_ascii=False)
+    if not isinstance(value, dict) or not any(isinstance(v, list) and len(v) > MANY for v in value.values()):
+        return dump(value, indent=1)
+    lists = {k: ",\n  ".join(map(dump, v)) for k, v in value.items() if isinstance(v, list)}
+    lines = [f" {dump(k)}: " + (f"[\n  {lists[k]}\n ]" if lists.get(k) else dump(v)) for k, v in sorted(value.items())]
+    return "{\n" + ",\n".join(lines) + "\n}"
 
 
 def _encodings(schema: pa.Schema, first: Sequence[pa.Table]) -> dict[str, Any]:

@@ -16,11 +16,21 @@ from operators.contract import InputError
 
 def work_for(task: Task, bench: Bench, kind: Kind, name: str, inputs: list[Any], **more: Any) -> Work:
     """A unit of work of this step."""
+    params, using, served = _common(task)
     return Work(
-        kind, name, task.spec, task.params.model_dump_json(), dict(task.using), inputs, task.home,
-        bench.store.uri, RUN, task.keep, bench.buckets, paths=task.paths,
-        columns=task.columns, **serving(task.using), **more,
+        kind, name, task.spec, params, using, inputs, task.home, bench.store.uri, RUN, task.keep, bench.buckets,
+        paths=task.paths, columns=task.columns, **served, **more,
     )  # fmt: skip
+
+
+_LAST: list[tuple[Task, tuple[str, dict[str, str], dict[str, Any]]]] = []
+
+
+def _common(task: Task) -> tuple[str, dict[str, str], dict[str, Any]]:
+    """What all work of a step says alike; 100,000 parts hold it once."""
+    if not _LAST or _LAST[0][0] is not task:
+        _LAST[:] = [(task, (task.params.model_dump_json(), dict(task.using), serving(task.using)))]
+    return _LAST[0][1]
 
 
 def serving(using: Mapping[str, str]) -> dict[str, Any]:
