@@ -22,9 +22,12 @@ class Engine(Protocol):
         ...
 
 
-def is_small(work: Sequence[Work]) -> bool:
-    """Whether the driver does this itself: few rows, no model to load, and none of the user's code, which may crash."""
-    if not all(w.op.startswith("operators.") for w in work):
+def is_small(work: Sequence[Work], needs: Needs) -> bool:
+    """Whether the driver does this itself: few rows, no model to load, and none of the user's code, which may crash.
+
+    Not where a cluster file says on which nodes it is to be done: only they may have the files, or the right to.
+    """
+    if needs.resources or needs.labels or not all(w.op.startswith("operators.") for w in work):
         return False
     models = any('"kind"' in ref for w in work for ref in w.using.values())
     pairs = sum(w.extra.get("pairs", 0) for w in work)

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from cluster.engine import is_small
+from cluster.execution import LOOPBACK
+from cluster.rooms import lacking, room_of
 from cluster.work import Report, Work, decode, encode, execute
 from cluster.worker import THREADS
 from operators.contract import InputError, Needs
@@ -53,46 +55,62 @@ class Holding:
 
 
 class RayEngine:
-    """A pool of 1 to ``workers`` actors. Starts a local Ray bound to loopback unless given an address."""
+    """A pool of actors a step. Starts a local Ray, bound to loopback and with a token unless told otherwise, or joins one."""
 
-    def __init__(self, workers: int = 2, address: str = "") -> None:
+    def __init__(
+        self, workers: int = 2, address: str = "", *, host: str = LOOPBACK, token: bool = True, autoscaling: bool = False
+    ) -> None:
         self.workers, self.address = workers, address
+        self.host, self.token, self.autoscaling = host, token, autoscaling
         self._started = False
 
     def _start(self) -> None:
         if self._started:
             return
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        os.environ.setdefault("RAY_AUTH_MODE", "token" if self.token else "disabled")
         os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
         try:
             import ray
             import ray.data
         except ImportError as error:
             raise InputError("engine ray: ray is not installed; pip install 'ray[data,default]'") from error
-        env = {"env_vars": {**THREADS, "PYTHONPATH": ROOT}}
         if not ray.is_initialized():
-            if self.address:
-                ray.init(self.address, runtime_env=env, log_to_driver=False)
-            else:
-                # more logical CPUs than cores: Ray Data's own tasks need room beside the actors
-                ray.init(num_cpus=self.workers + 2, include_dashboard=False, runtime_env=env,
-                         log_to_driver=False, _node_ip_address="127.0.0.1", logging_level=logging.ERROR)  # fmt: skip
+            self._init({"env_vars": {**THREADS, "PYTHONPATH": ROOT}})
         ray.data.DataContext.get_current().enable_progress_bars = False
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         self._started = True
 
+    def _init(self, env: dict[str, Any]) -> None:
+        import ray
+
+        if not self.address:
+            # more logical CPUs than cores: Ray Data's own tasks need room beside the actors
+            ray.init(num_cpus=self.workers + 2, include_dashboard=False, runtime_env=env,
+                     log_to_driver=False, _node_ip_address=self.host, logging_level=logging.ERROR)  # fmt: skip
+            return
+        try:
+            ray.init(self.address, runtime_env=env, log_to_driver=False, logging_level=logging.ERROR)
+        except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+            said = " ".join(str(error).split())[:200]
+            raise InputError(
+                f"engine ray: no Ray cluster lets us in at {self.address}: {said}; mend --address, or give its token"
+                " by RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
+            ) from error
+
     def run(self, work: Sequence[Work], needs: Needs) -> Generator[Report, None, None]:
         """Do all of it; small steps on the driver, the rest one item a block."""
-        if is_small(work):
+        if is_small(work, needs):
             yield from map(execute, work)
             return
         self._start()
         import ray.data
 
+        room = room_of(needs)
+        if not self.autoscaling and (fault := lacking(room, ray.nodes())):
+            raise InputError(f"{work[0].step}: {fault}")
         items = ray.data.from_items([{"work": encode(w)} for w in work], override_num_blocks=len(work))
-        gpus = max(needs.gpus, work[0].gpus)
-        room: dict[str, Any] = {"num_gpus": gpus} if gpus else {"num_cpus": needs.cpus}
-        pool = (1, min(self.workers, len(work)))
+        most = min(needs.max_workers or self.workers, len(work))
+        pool = (min(needs.min_workers, most), most)
         if work[0].at_once > 1:
             done = items.map_batches(Holding, batch_size=1, concurrency=pool, max_concurrency=work[0].at_once, **room)
         else:

@@ -7,6 +7,7 @@ from contextlib import closing
 from typing import Any
 
 from cluster.committed import Gathered, commits
+from cluster.execution import placed
 from cluster.journal import Kept
 from cluster.task import RUN, Bench, StepFailed, Task
 from cluster.ticker import ticking
@@ -19,7 +20,7 @@ def work_for(task: Task, bench: Bench, kind: Kind, name: str, inputs: list[Any],
     params, using, served = _common(task)
     return Work(
         kind, name, task.spec, params, using, inputs, task.home, bench.store.uri, RUN, task.keep, bench.buckets,
-        paths=task.paths, columns=task.columns, **served, **more,
+        paths=task.paths, columns=task.columns, step=task.name, **served, **more,
     )  # fmt: skip
 
 
@@ -54,8 +55,8 @@ def perform(task: Task, bench: Bench, work: list[Work]) -> list[dict[str, Any]]:
     def tell(kept: Kept) -> None:
         bench.progress(task.name, finished, len(work), kept)
 
-    gathered = Gathered(bench.store, task.home, RUN)
-    with ticking(task, bench, todo, tell), closing(gathered), closing(bench.engine.run(todo, task.op.needs)) as reports:
+    gathered, needs = Gathered(bench.store, task.home, RUN), placed(task.op.needs, bench.placement, task.op.name, task.name, todo)
+    with ticking(task, bench, todo, tell), closing(gathered), closing(bench.engine.run(todo, needs)) as reports:
         for report in reports:
             if report.status == "input":
                 raise InputError(f"{task.name}: {report.message}")

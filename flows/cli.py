@@ -47,10 +47,12 @@ def parser() -> argparse.ArgumentParser:
         return sub
 
     def engine(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument("--engine", choices=["local", "ray"], default="local")
-        sub.add_argument("--workers", type=int, default=2, help="processes; never changes the data (default: 2)")
+        told = "where it runs: a file, or laptop, gpu_box, ray_cluster, kuberay, slurm; never changes the data"
+        sub.add_argument("--cluster", metavar="NAME_OR_FILE", help=told)
+        sub.add_argument("--engine", choices=["local", "ray"], help="default: local")
+        sub.add_argument("--workers", type=int, help="processes; never changes the data (default: 2)")
         sub.add_argument("--buckets", type=int, help="parts a step is cut into; never changes the set (default: by size)")
-        sub.add_argument("--address", default="", help="of a running Ray cluster")
+        sub.add_argument("--address", help="of a running Ray cluster")
 
     for name, text in (("run", "run what is missing of a flow"), ("refresh", "plan, run, verify, publish, move `latest`")):
         sub = verb(name, text)
@@ -66,12 +68,21 @@ def parser() -> argparse.ArgumentParser:
     _sample(verb("verify", "check every stored part and published shard against its checksum"))
     sub = verb("submit", "run a flow as a job of a Ray cluster")
     engine(sub)
-    sub.add_argument("--wait", action="store_true", help="follow the log; exit with the flow's status")
+    _submit(sub)
     _export(verb("export", "a published set in the files of a trainer; alone, it lists the trainers", flow=False))
     sub = verb("schema", "the JSON schema of flow files, for editors", flow=False)
     sub = verb("init", "make a project: flow, prompts, models.yaml, operators", flow=False)
     sub.add_argument("folder", metavar="DIR")
     return top
+
+
+def _submit(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--wait", action="store_true", help="follow the log; exit with the flow's status")
+    sub.add_argument("--follow", metavar="JOB", help="send nothing; follow a job that was sent before")
+    sub.add_argument("--refresh", action="store_true", help="let the job `refresh`, not `run`")
+    told = "same: end where the cluster's libraries are others than here; pip: install these there; any: take what is there"
+    sub.add_argument("--environment", choices=["same", "pip", "any"], default="same", help=told)
+    sub.add_argument("--print", action="store_true", help="print a RayJob or a Slurm script, as the cluster file has it")
 
 
 def _export(sub: argparse.ArgumentParser) -> None:

@@ -2,14 +2,14 @@
 
 import argparse
 import json
-import shutil
-from pathlib import Path
 
 from cluster.engine import Engine
+from cluster.execution import Execution
 from cluster.store import Store
 from cluster.task import Bench, StepFailed
 from flows import show
 from flows.cli import emit
+from flows.clusters import check_names, execution_of
 from flows.config import find_flow
 from flows.flow import Flow, load
 from flows.plan import describe, plan
@@ -24,17 +24,17 @@ def flow_of(args: argparse.Namespace) -> Flow:
     return load(find_flow(args.flow), args.set)
 
 
-def engine_of(args: argparse.Namespace) -> Engine:
-    """The engine that the arguments ask for."""
-    if args.workers < 0 or (args.buckets is not None and args.buckets < 1):
-        raise InputError("--workers and --buckets: give at least 1 (0 workers runs in this process)")
-    if args.engine == "ray":
+def engine_of(execution: Execution) -> Engine:
+    """The engine that the cluster file and the flags ask for."""
+    workers = 2 if execution.workers is None else execution.workers
+    if execution.engine == "ray":
         from cluster.ray_engine import RayEngine
 
-        return RayEngine(max(args.workers, 1), args.address)
+        more = {name: getattr(execution, name) for name in ("host", "token", "autoscaling")}
+        return RayEngine(max(workers, 1), execution.address, **more)
     from cluster.local_engine import LocalEngine
 
-    return LocalEngine(args.workers)
+    return LocalEngine(workers)
 
 
 def do_run(args: argparse.Namespace) -> int:
@@ -53,10 +53,14 @@ def check_numbers(args: argparse.Namespace) -> None:
 
 
 def _run(args: argparse.Namespace, *, latest: bool = True) -> tuple[Ran, Store]:
-    flow, engine = flow_of(args), engine_of(args)
-    store = Store(args.store)
+    flow, execution = flow_of(args), execution_of(args)
+    check_names(execution, flow)
+    engine, store = engine_of(execution), Store(args.store)
     progress = Progress()
-    bench = Bench(store, engine, args.buckets or 0, progress, args.max_calls, every=max(progress.interval, 2.0))
+    bench = Bench(
+        store, engine, execution.buckets or 0, progress, args.max_calls,
+        placement=execution.steps, every=max(progress.interval, 2.0),
+    )  # fmt: skip
     try:
         return run(flow, bench, args.sample, args.until, latest=latest), store
     except (StepFailed, InputError):
@@ -153,24 +157,10 @@ def do_verify(args: argparse.Namespace) -> int:
 
 
 def do_submit(args: argparse.Namespace) -> int:
-    """Run a flow as a job of a Ray cluster."""
-    from cluster.submit import staged, submit
-    from flows.project import paths_from, project_of
+    """Run a flow as a job of a Ray cluster, or print what Kubernetes or Slurm are to run."""
+    from flows.submitting import submitted
 
-    if not args.address:
-        raise InputError("submit: --address is missing; give the cluster's, such as http://127.0.0.1:8265")
-    path = find_flow(args.flow)
-    flow = load(path, args.set)  # faults are found here, not in a job's log
-    project = project_of(path)
-    changes = [x for c in [*args.set, *paths_from(flow, project)] for x in ("--set", c)]
-    name = f"project/{path.relative_to(project).as_posix()}" if project else args.flow
-    store = Store(args.store)
-    verb = ["run", name, *changes, "--store", store.uri, "--engine", "ray", "--address", "auto"]
-    cut = ["--buckets", str(args.buckets)] if args.buckets else []
-    with staged(project, store.local) as folder:
-        if not project and Path("models.yaml").is_file():
-            shutil.copyfile("models.yaml", folder / "models.yaml")
-        return submit([*verb, "--workers", str(args.workers), *cut], args.address, folder, wait=args.wait)
+    return submitted(args)
 
 
 def do_schema(args: argparse.Namespace) -> int:

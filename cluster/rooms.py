@@ -1,0 +1,50 @@
+"""What an actor asks of a Ray cluster, and whether a node of it can give that."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from operators.contract import Needs
+
+
+def room_of(needs: Needs) -> dict[str, Any]:
+    """The arguments of Ray for a worker of a step. GPUs or processors, both only where a cluster file says so."""
+    room: dict[str, Any] = {}
+    if needs.gpus:
+        room["num_gpus"] = needs.gpus
+    if not needs.gpus or "cpus" in needs.said:
+        room["num_cpus"] = needs.cpus
+    if needs.memory:
+        room["memory"] = needs.memory
+    if needs.resources:
+        room["resources"] = dict(needs.resources)
+    if needs.labels:
+        room["label_selector"] = dict(needs.labels)
+    return room
+
+
+def lacking(room: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> str:
+    """Why no node has that much room, in a sentence; empty where one has. Without it Ray would wait without an end."""
+    wanted = {"CPU": room.get("num_cpus", 0), "GPU": room.get("num_gpus", 0), "memory": room.get("memory", 0)}
+    wanted = {k: v for k, v in {**wanted, **room.get("resources", {})}.items() if v}
+    labels = room.get("label_selector", {})
+    alive = [n for n in nodes if n["Alive"]]
+    fitting = [n for n in alive if all(n["Resources"].get(k, 0) >= v for k, v in wanted.items())]
+    if any(fits(n.get("Labels", {}), labels) for n in fitting):
+        return ""
+    what = [f"{v:g} {k}" for k, v in wanted.items()] + [f"{k} {v}" for k, v in labels.items()]
+    return (
+        f"none of the {len(alive)} nodes of the Ray cluster has {' and '.join(what)}; mend `steps:` in the cluster file, or say"
+        " `autoscaling: true` where such nodes come when they are asked for"
+    )
+
+
+def fits(labels: Mapping[str, str], selector: Mapping[str, str]) -> bool:
+    """Whether a node's labels are what Ray's selector asks: a value, `!value`, `in(a,b)` or `!in(a,b)`."""
+    for name, said in selector.items():
+        match = re.fullmatch(r"(!?)(?:in\((.*)\)|(.*))", said)
+        assert match
+        values = [v.strip() for v in match[2].split(",")] if match[2] is not None else [match[3]]
+        if (labels.get(name) in values) == bool(match[1]):
+            return False
+    return True
