@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from cluster.rooms import Room
 from cluster.work import Work
 from operators.contract import Needs
 
@@ -143,13 +144,13 @@ class Execution(Model):
         return self
 
 
-def placed(needs: Needs, placement: Mapping[str, Placement], op: str, step: str, work: Sequence[Work]) -> Needs:
+def placed(needs: Needs, placement: Mapping[str, Placement], op: str, step: str, work: Sequence[Work]) -> Room:
     """What a worker of the step gets: the operator's needs, its models', and over them what the cluster file says."""
-    needs = replace(needs, gpus=max(needs.gpus, work[0].gpus))
+    room = Room(needs.cpus, max(needs.gpus, work[0].gpus), needs.batch_rows)
     for name in ("*", op, step):
         if said := placement.get(name):
             given = {k: getattr(said, k) for k in said.model_fields_set if getattr(said, k) is not None}
             if "memory" in given:
                 given["memory"] = size_of(given["memory"])
-            needs = replace(needs, **given, said=needs.said | given.keys())
-    return needs
+            room = replace(room, **given, said=room.said | given.keys())
+    return room

@@ -11,9 +11,9 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 
 from cluster.engine import is_small
+from cluster.rooms import Room
 from cluster.work import ATTEMPTS, Report, Work, encode, execute
 from cluster.worker import THREADS
-from operators.contract import Needs
 
 ROOT = str(Path(__file__).parent.parent)
 
@@ -65,12 +65,12 @@ class LocalEngine:
         self.size = workers
         self.pool: list[Worker] = []
 
-    def run(self, work: Sequence[Work], needs: Needs) -> Generator[Report, None, None]:
+    def run(self, work: Sequence[Work], room: Room) -> Generator[Report, None, None]:
         """Do all of it; a part whose process died is tried again, three times in all."""
-        if self.size == 0 or is_small(work, needs):
+        if self.size == 0 or is_small(work, room):
             yield from map(execute, work)
             return
-        wanted = min(self.size, len(work), needs.max_workers or self.size)
+        wanted = min(self.size, len(work), room.max_workers or self.size)
         while len(self.pool) < wanted:
             self.pool.append(Worker())
         try:

@@ -15,10 +15,10 @@ from typing import Any
 
 from cluster.engine import is_small
 from cluster.execution import LOOPBACK
-from cluster.rooms import lacking, room_of
+from cluster.rooms import Room, lacking, room_of
 from cluster.work import Report, Work, decode, encode, execute
 from cluster.worker import THREADS
-from operators.contract import InputError, Needs
+from operators.contract import InputError
 
 ROOT = str(Path(__file__).parent.parent)
 
@@ -97,24 +97,24 @@ class RayEngine:
                 " by RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
             ) from error
 
-    def run(self, work: Sequence[Work], needs: Needs) -> Generator[Report, None, None]:
+    def run(self, work: Sequence[Work], room: Room) -> Generator[Report, None, None]:
         """Do all of it; small steps on the driver, the rest one item a block."""
-        if is_small(work, needs):
+        if is_small(work, room):
             yield from map(execute, work)
             return
         self._start()
         import ray.data
 
-        room = room_of(needs)
-        if not self.autoscaling and (fault := lacking(room, ray.nodes())):
+        asked = room_of(room)
+        if not self.autoscaling and (fault := lacking(asked, ray.nodes())):
             raise InputError(f"{work[0].step}: {fault}")
         items = ray.data.from_items([{"work": encode(w)} for w in work], override_num_blocks=len(work))
-        most = min(needs.max_workers or self.workers, len(work))
-        pool = (min(needs.min_workers, most), most)
+        most = min(room.max_workers or self.workers, len(work))
+        pool = (min(room.min_workers, most), most)
         if work[0].at_once > 1:
-            done = items.map_batches(Holding, batch_size=1, concurrency=pool, max_concurrency=work[0].at_once, **room)
+            done = items.map_batches(Holding, batch_size=1, concurrency=pool, max_concurrency=work[0].at_once, **asked)
         else:
-            done = items.map(Actor, concurrency=pool, **room)
+            done = items.map(Actor, concurrency=pool, **asked)
         for row in done.iter_rows():
             yield Report(**json.loads(row["report"]))
 

@@ -1,13 +1,26 @@
-"""What an actor asks of a Ray cluster, and whether a node of it can give that."""
+"""What a worker gets, how an actor asks a Ray cluster for it, and whether a node of it can give that."""
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from operators.contract import Needs
 
 
-def room_of(needs: Needs) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Room(Needs):
+    """What a worker of a step gets: what its operator and its models need, and what a cluster file says of it."""
+
+    memory: int = 0  # bytes; 0: not said
+    min_workers: int = 1
+    max_workers: int = 0  # 0: as many as the run has
+    resources: Mapping[str, float] = field(default_factory=dict)  # a cluster's own, by name
+    labels: Mapping[str, str] = field(default_factory=dict)  # of the nodes that may do it
+    said: frozenset[str] = frozenset()  # which of these a cluster file says
+
+
+def room_of(needs: Room) -> dict[str, Any]:
     """The arguments of Ray for a worker of a step. GPUs or processors, both only where a cluster file says so."""
     room: dict[str, Any] = {}
     if needs.gpus:

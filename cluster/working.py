@@ -55,8 +55,8 @@ def perform(task: Task, bench: Bench, work: list[Work]) -> list[dict[str, Any]]:
     def tell(kept: Kept) -> None:
         bench.progress(task.name, finished, len(work), kept)
 
-    gathered, needs = Gathered(bench.store, task.home, RUN), placed(task.op.needs, bench.placement, task.op.name, task.name, todo)
-    with ticking(task, bench, todo, tell), closing(gathered), closing(bench.engine.run(todo, needs)) as reports:
+    gathered, room = Gathered(bench.store, task.home, RUN), placed(task.op.needs, bench.placement, task.op.name, task.name, todo)
+    with ticking(task, bench, todo, tell), closing(gathered), closing(bench.engine.run(todo, room)) as reports:
         for report in reports:
             if report.status == "input":
                 raise InputError(f"{task.name}: {report.message}")

@@ -55,12 +55,6 @@ class Needs:
     cpus: float = 1
     gpus: float = 0
     batch_rows: int = 8192  # rows a map is called with; never changes its result
-    memory: int = 0  # bytes; 0: not said
-    min_workers: int = 1
-    max_workers: int = 0  # 0: as many as the run has
-    resources: Mapping[str, float] = field(default_factory=dict, hash=False)  # a cluster's own, by name
-    labels: Mapping[str, str] = field(default_factory=dict, hash=False)  # of the nodes that may do it
-    said: frozenset[str] = frozenset()  # which of these a cluster file says
 
 
 @dataclass(frozen=True)

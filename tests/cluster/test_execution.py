@@ -12,7 +12,7 @@ import yaml
 
 from cluster.execution import Execution, Placement, placed
 from cluster.pinned import PINNED, installed, pins
-from cluster.rooms import fits, lacking, room_of
+from cluster.rooms import Room, fits, lacking, room_of
 from cluster.submit import is_secret
 from cluster.work import Work
 from flows.cli import main, parser
@@ -80,7 +80,7 @@ def test_placement_goes_from_all_to_operator_to_step_and_over_what_a_model_says(
     assert (found.memory, found.cpus, found.gpus, found.max_workers, found.labels) == (3 << 30, 2, 0.5, 7, {"zone": "a"})
     assert room_of(found) == {"num_gpus": 0.5, "num_cpus": 2, "memory": 3 << 30, "label_selector": {"zone": "a"}}
     assert room_of(placed(Needs(), {}, "embed", "vectors", [WORK])) == {"num_gpus": 0.25}  # of the model's `serving`
-    assert room_of(Needs()) == {"num_cpus": 1}
+    assert room_of(Room()) == {"num_cpus": 1}
 
 
 def test_what_no_node_has_is_told_rather_than_waited_for():
