@@ -69,6 +69,9 @@ def parser() -> argparse.ArgumentParser:
     sub = verb("submit", "run a flow as a job of a Ray cluster")
     engine(sub)
     _submit(sub)
+    sub = verb("schedule", "refresh a flow at the times of a cron expression, or print the Kubernetes object that does")
+    engine(sub)
+    _schedule(sub)
     _export(verb("export", "a published set in the files of a trainer; alone, it lists the trainers", flow=False))
     sub = verb("schema", "the JSON schema of flow files, for editors", flow=False)
     sub = verb("init", "make a project: flow, prompts, models.yaml, operators", flow=False)
@@ -83,6 +86,17 @@ def _submit(sub: argparse.ArgumentParser) -> None:
     told = "same: end where the cluster's libraries are others than here; pip: install these there; any: take what is there"
     sub.add_argument("--environment", choices=["same", "pip", "any"], default="same", help=told)
     sub.add_argument("--print", action="store_true", help="print a RayJob or a Slurm script, as the cluster file has it")
+
+
+def _schedule(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--cron", required=True, metavar="EXPR", help="minute hour day month weekday, such as '0 3 * * *'")
+    sub.add_argument("--timezone", default="UTC", metavar="ZONE", help="such as Europe/Berlin (default: UTC)")
+    told = "times that passed while nobody was there: skip them, or make up for all of them once (default)"
+    sub.add_argument("--missed", choices=["skip", "once"], default="once", help=told)
+    sub.add_argument("--webhook", default="", metavar="URL", help="told of a failing run; env:NAME keeps it out of sight")
+    sub.add_argument("--logs", default="logs", metavar="DIR", help="a file a run (default: %(default)s)")
+    sub.add_argument("--runs", type=int, metavar="N", help="end after so many, with the last one's status")
+    sub.add_argument("--kubernetes", action="store_true", help="print a RayCronJob, or for the local engine a CronJob")
 
 
 def _export(sub: argparse.ArgumentParser) -> None:
@@ -106,6 +120,7 @@ def _show(sub: argparse.ArgumentParser) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit status."""
     args = parser().parse_args(argv)
+    from cluster.lease import Taken
     from cluster.store import reason
     from cluster.task import StepFailed
     from flows import verbs
@@ -113,7 +128,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     try:
         verbs.check_numbers(args)
-        return int(getattr(verbs, f"do_{args.verb}")(args))
+        with verbs.turn_of(args):
+            return int(getattr(verbs, f"do_{args.verb}")(args))
+    except Taken as error:
+        return _fail(args, 3, str(error))
     except InputError as error:
         return _fail(args, 2, str(error))
     except BrokenPipeError:  # the reader of our output, such as head, has enough

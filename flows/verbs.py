@@ -2,9 +2,13 @@
 
 import argparse
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from cluster.engine import Engine
 from cluster.execution import Execution
+from cluster.lease import alone
 from cluster.store import Store
 from cluster.task import Bench, StepFailed
 from flows import show
@@ -47,9 +51,19 @@ def do_run(args: argparse.Namespace) -> int:
 
 def check_numbers(args: argparse.Namespace) -> None:
     """Refuse counts below one."""
-    for name in ("sample", "max_calls", "rows", "negatives"):
+    for name in ("sample", "max_calls", "rows", "negatives", "runs"):
         if getattr(args, name, None) is not None and getattr(args, name) < 1:
             raise InputError(f"--{name.replace('_', '-')}: give a number above 0, not {getattr(args, name)}")
+
+
+@contextmanager
+def turn_of(args: argparse.Namespace) -> Iterator[None]:
+    """Of two refreshes of a flow in one store the second is refused while the first is under way."""
+    if args.verb != "refresh":
+        yield
+        return
+    with alone(Store(args.store), f"refresh-{Path(args.flow).stem}"):
+        yield
 
 
 def _run(args: argparse.Namespace, *, latest: bool = True) -> tuple[Ran, Store]:
@@ -161,6 +175,13 @@ def do_submit(args: argparse.Namespace) -> int:
     from flows.submitting import submitted
 
     return submitted(args)
+
+
+def do_schedule(args: argparse.Namespace) -> int:
+    """Refresh at the times of a cron expression, or print what makes Kubernetes do so."""
+    from flows.scheduling import scheduled
+
+    return scheduled(args)
 
 
 def do_schema(args: argparse.Namespace) -> int:
