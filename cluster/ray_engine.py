@@ -15,6 +15,7 @@ from typing import Any
 
 from cluster.engine import is_small
 from cluster.execution import LOOPBACK
+from cluster.meters import Meters
 from cluster.rooms import Room, lacking, room_of
 from cluster.work import Report, Work, decode, encode, execute
 from cluster.worker import THREADS
@@ -63,6 +64,7 @@ class RayEngine:
         self.workers, self.address = workers, address
         self.host, self.token, self.autoscaling = host, token, autoscaling
         self._started = False
+        self._meters = Meters()
 
     def _start(self) -> None:
         if self._started:
@@ -116,7 +118,9 @@ class RayEngine:
         else:
             done = items.map(Actor, concurrency=pool, **asked)
         for row in done.iter_rows():
-            yield Report(**json.loads(row["report"]))
+            report = Report(**json.loads(row["report"]))
+            self._meters.tell(work[0].step, report)
+            yield report
 
     def close(self) -> None:
         """Leave Ray; a cluster that was there before stays."""

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 STORE = "store"
@@ -72,6 +73,10 @@ def parser() -> argparse.ArgumentParser:
     sub = verb("schedule", "refresh a flow at the times of a cron expression, or print the Kubernetes object that does")
     engine(sub)
     _schedule(sub)
+    sub = verb("status", "what runs now and how the last runs ended", flow=False)
+    sub.add_argument("flow", metavar="FLOW", nargs="?", help="of this flow alone")
+    sub.add_argument("--last", type=int, default=10, metavar="N", help="runs that are told of (default: 10)")
+    sub.add_argument("--store", default=STORE, help="folder or address of the store (default: %(default)s)")
     _export(verb("export", "a published set in the files of a trainer; alone, it lists the trainers", flow=False))
     sub = verb("schema", "the JSON schema of flow files, for editors", flow=False)
     sub = verb("init", "make a project: flow, prompts, models.yaml, operators", flow=False)
@@ -163,6 +168,9 @@ def _unforeseen(error: Exception) -> str:
 def _fail(args: argparse.Namespace, status: int, message: str) -> int:
     if args.json:
         print(json.dumps({"status": status, "faults": message.split("\n")}, ensure_ascii=False))
+    elif os.environ.get("PITHEAD_LOG", "") == "json":
+        told = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "level": "error", "event": "ended", "status": status}
+        print(json.dumps({**told, "verb": args.verb, "faults": message.split("\n")}, ensure_ascii=False), file=sys.stderr)
     else:
         print(message, file=sys.stderr)
     return status

@@ -38,12 +38,12 @@ def scheduled(args: argparse.Namespace) -> int:
 
         if len(args.cron.split()) != 5:
             raise InputError(f"--cron {args.cron!r}: Kubernetes knows five fields: minute hour day month weekday")
-        flow, verb = kubernetes_command(args, "refresh", execution)
-        made = rendered(flow.name, execution, verb, args.cron, args.timezone, args.missed)
+        shown, verb = kubernetes_command(args, "refresh", execution)
+        made = rendered(shown.name, execution, verb, args.cron, args.timezone, args.missed)
         emit(args, {"status": 0, "object": made}, yaml.safe_dump(made, sort_keys=False).rstrip("\n"))
         return 0
-    load(find_flow(args.flow), args.set)  # faults are found here, not at three in the morning
-    store, name = Store(args.store), Path(args.flow).stem
+    flow = load(find_flow(args.flow), args.set)  # faults are found here, not at three in the morning
+    store, name = Store(args.store), flow.name
     store.check_writable()
     more = [x for k in PASSED if (v := getattr(args, k)) is not None for x in (f"--{k}", str(v))]
     changes = [x for c in args.set for x in ("--set", c)]

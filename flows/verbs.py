@@ -4,7 +4,6 @@ import argparse
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from cluster.engine import Engine
 from cluster.execution import Execution
@@ -14,12 +13,13 @@ from cluster.task import Bench, StepFailed
 from flows import show
 from flows.cli import emit
 from flows.clusters import check_names, execution_of
-from flows.config import find_flow
+from flows.config import find_flow, name_of
 from flows.flow import Flow, load
 from flows.plan import describe, plan
 from flows.progress import Progress
 from flows.publish import home_of, point
 from flows.run import Ran, run
+from flows.watching import Watch, lines, runs
 from operators.contract import InputError
 
 
@@ -51,7 +51,7 @@ def do_run(args: argparse.Namespace) -> int:
 
 def check_numbers(args: argparse.Namespace) -> None:
     """Refuse counts below one."""
-    for name in ("sample", "max_calls", "rows", "negatives", "runs"):
+    for name in ("sample", "max_calls", "rows", "negatives", "runs", "last"):
         if getattr(args, name, None) is not None and getattr(args, name) < 1:
             raise InputError(f"--{name.replace('_', '-')}: give a number above 0, not {getattr(args, name)}")
 
@@ -62,7 +62,7 @@ def turn_of(args: argparse.Namespace) -> Iterator[None]:
     if args.verb != "refresh":
         yield
         return
-    with alone(Store(args.store), f"refresh-{Path(args.flow).stem}"):
+    with alone(Store(args.store), f"refresh-{name_of(args.flow)}"):
         yield
 
 
@@ -71,12 +71,16 @@ def _run(args: argparse.Namespace, *, latest: bool = True) -> tuple[Ran, Store]:
     check_names(execution, flow)
     engine, store = engine_of(execution), Store(args.store)
     progress = Progress()
+    watch = Watch(store, flow.name, progress)
     bench = Bench(
-        store, engine, execution.buckets or 0, progress, args.max_calls,
+        store, engine, execution.buckets or 0, watch, args.max_calls,
         placement=execution.steps, every=max(progress.interval, 2.0),
     )  # fmt: skip
     try:
-        return run(flow, bench, args.sample, args.until, latest=latest), store
+        with watch.watching():
+            ran = run(flow, bench, args.sample, args.until, latest=latest)
+            watch.ends_with(ran.published, ran.made)
+        return ran, store
     except (StepFailed, InputError):
         if bench.funnel and not args.json:
             print(show.funnel(bench.funnel))
@@ -168,6 +172,15 @@ def do_verify(args: argparse.Namespace) -> int:
     value = {"status": 1 if faults else 0, "faults": faults, "steps": steps}
     emit(args, value, "\n".join(faults) or f"every checksum holds, of {steps} stored steps and the published sets of {flow.name}")
     return 1 if faults else 0
+
+
+def do_status(args: argparse.Namespace) -> int:
+    """What runs now, and how the last runs ended."""
+    found = runs(Store(args.store), name_of(args.flow) if args.flow else None, args.last)
+    if not found:
+        raise InputError(f"{args.store}: no run of {args.flow or 'any flow'} is known there; say --store")
+    emit(args, {"status": 0, "runs": found}, lines(found))
+    return 0
 
 
 def do_submit(args: argparse.Namespace) -> int:

@@ -145,9 +145,9 @@ def test_a_store_has_one_holder_and_who_died_holds_nothing(tmp_path):
 
 def test_a_second_refresh_is_refused_while_one_is_under_way(tmp_path, capsys):
     flow, store = write(tmp_path), str(tmp_path / "s")
-    with alone(Store(store), "refresh-flow"):
+    with alone(Store(store), "refresh-toy"):
         assert main(["refresh", str(flow), "--store", store, "--workers", "0"]) == 3
-        assert "refresh-flow: another one is under way" in capsys.readouterr().err
+        assert "refresh-toy: another one is under way" in capsys.readouterr().err
     assert main(["refresh", str(flow), "--store", store, "--workers", "0"]) == 0
 
 
@@ -161,7 +161,7 @@ def test_the_command_serves_by_the_second_alone_and_ends_when_it_is_told(tmp_pat
     while not any(e["event"] == "done" for e in events):
         events.append(json.loads(serving.stdout.readline()))
     other = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True)
-    assert other.returncode == 3 and "schedule-flow: another one is under way" in other.stdout
+    assert other.returncode == 3 and "schedule-toy: another one is under way" in other.stdout
     serving.send_signal(signal.SIGTERM)
     rest, _ = serving.communicate(timeout=60)
     assert "6 steps were to run" in min((tmp_path / "logs").glob("*.log")).read_text()
