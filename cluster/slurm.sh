@@ -21,8 +21,9 @@ trap stop EXIT
 
 srun --overlap --nodes=1 --ntasks=1 --nodelist="$head" ray start --head --block --node-ip-address="$ip" --port="$port" \
   --dashboard-host=127.0.0.1 --disable-usage-stats "${room[@]}" > "ray-head-$SLURM_JOB_ID.log" 2>&1 &
-for ((i = 0; i < 60; i++)); do
-  ray health-check --address "$ip:$port" > /dev/null 2>&1 && break
+heading=$!
+until ray health-check --address "$ip:$port" > /dev/null 2>&1; do
+  kill -0 "$heading" 2> /dev/null || { echo "Ray's head did not start: ray-head-$SLURM_JOB_ID.log says why" >&2; exit 1; }
   sleep 2
 done
 others=$((SLURM_JOB_NUM_NODES - 1))
