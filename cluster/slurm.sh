@@ -14,10 +14,8 @@ ip=$(srun --overlap --nodes=1 --ntasks=1 --nodelist="$head" hostname -I | awk '{
 port=$((20000 + SLURM_JOB_ID % 20000))
 room=(--num-cpus=@CPUS@ --num-gpus=@GPUS@)
 
-stop() { # a worker's srun ends when its Ray does
-  srun --overlap --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" ray stop > /dev/null 2>&1 || true
-}
-trap stop EXIT
+# only what this job started: another one of yours may have a Ray on the same node
+trap 'kill $(jobs -p) 2> /dev/null || true; wait' EXIT
 
 srun --overlap --nodes=1 --ntasks=1 --nodelist="$head" ray start --head --block --node-ip-address="$ip" --port="$port" \
   --dashboard-host=127.0.0.1 --disable-usage-stats "${room[@]}" > "ray-head-$SLURM_JOB_ID.log" 2>&1 &

@@ -193,6 +193,9 @@ def _execute(work: Work, node: str) -> Report:
             sys.path.append(path)
     folder = f"{work.home}/attempts/{work.name}"  # one a part: what all parts tried would be read by each
     tried = [n for n in store.names(folder) if n.startswith(f"{work.run}-")]
+    for name in tried:  # it may have died between its commit and its report
+        if done := store.read_json(f"{work.home}/commits/{work.name}.{name}"):
+            return Report(work.name, "done", done)
     died = [n for n in tried if _counts(store.read_json(f"{folder}/{n}"), node)]
     if len(died) >= ATTEMPTS:
         return Report(work.name, "died", message=f"its process died {len(died)} times")

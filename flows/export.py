@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -14,6 +15,7 @@ import yaml
 from pydantic import ValidationError
 
 from cluster.store import Store
+from flows.config import read_config
 from flows.faults import FlowError, did_you_mean, sentences
 from flows.fingerprint import fingerprint
 from flows.publish import published_manifest
@@ -38,21 +40,25 @@ def export(found: str, trainer: str, out: str, changes: Sequence[str], store: st
     digest = fingerprint([s["sha256"] for s in manifest["shards"]], manifest["schema"], manifest["licences"])
     of = {"flow": manifest["flow"], "fingerprint": digest}
     said = {"trainer": trainer, "options": json.loads(p.model_dump_json()), "set": of}
-    folder = Path(out).expanduser()
     if "://" in out:
         raise InputError(f"--out {out}: an export is written to a local folder; copy it from there")
+    folder = Path(out).expanduser().resolve()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         return _there(folder, said)
     if not manifest["shards"]:
         raise InputError(f"{home.path(name)}: the set has no rows")
-    aside = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    # Not by the process's number: in a container each has the same, and one that was killed left its folder.
+    aside = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
     aside.mkdir(parents=True)
     try:
         whole = said | _written(home, name, manifest, made, p, aside)
         (aside / "manifest.json").write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        if folder.exists():
-            folder.rmdir()
-        os.replace(aside, folder)
+        try:
+            os.replace(aside, folder)  # also in place of an empty one
+        except OSError:
+            if not (folder.is_dir() and any(folder.iterdir())):
+                raise
+            return _there(folder, said)  # of another process, which was done first
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return whole
@@ -95,12 +101,13 @@ def set_of(found: str, store: str) -> tuple[Store, str]:
     if "://" in found:
         return Store(found.rstrip("/").rpartition("/")[0]), found.rstrip("/").rpartition("/")[2]
     home = Store(store)
-    newest = home.read_text(f"datasets/{path.stem if path.suffix in ('.yaml', '.yml') else found}/latest").strip()
+    name = read_config(path).flow if path.suffix in (".yaml", ".yml") and path.is_file() else found
+    newest = home.read_text(f"datasets/{name}/latest").strip()
     if not newest:
-        flows = [name for name in home.names("datasets") if "." not in name]
+        flows = [one for one in home.names("datasets") if "." not in one]
         told = did_you_mean(found, flows) if flows else "; none is published there"
         raise InputError(f"{found}: no folder of a published set, and no flow that published one in {home.uri}{told}")
-    return home, f"datasets/{path.stem if path.suffix in ('.yaml', '.yml') else found}/{newest}"
+    return home, f"datasets/{name}/{newest}"
 
 
 def _there(folder: Path, said: dict[str, Any]) -> dict[str, Any]:
@@ -130,6 +137,8 @@ def _written(home: Store, name: str, manifest: dict[str, Any], made: Exporter, p
     dropped = dict(sorted(examples.dropped.items()))
     left_out = sorted(set(schema.names) - _TAKEN - made.carries - {"source", "instruction"})
     order = "the set's, in each file" + ", less what was dropped: its batches no longer hold" * bool(dropped)
+    if "rank" in schema.names and not made.dealt:
+        order += "; files for ranks are cut anew, so none reads its own"
     if p.positives == "explode":
         order = "the first positives of all rows, then the second ones, and so on"
     counts = {

@@ -2,7 +2,7 @@
 
 Policies and weights are chosen on vaswani and cisi; cranfield and xquad (cross-lingual qrels, a twelfth of its queries)
 only report. `CROSS_ENCODER=folder` adds the rows of a trained cross-encoder, for both sides; `FLAGEMBEDDING=path` of its
-hn_mine.py those of FlagEmbedding, which must be importable.
+hn_mine.py those of FlagEmbedding, which must be importable. `TOOLS=FlagEmbedding,…` makes the rows of these alone anew.
 """
 
 import json
@@ -34,6 +34,7 @@ COLLECTIONS = {"vaswani": "qrels", "cisi": "qrels", "cranfield": "qrels_with_sou
 CHOSEN_ON = ("vaswani", "cisi")
 WANTED = 5
 WEIGHTS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.3)
+TOOLS = os.environ.get("TOOLS", "pithead,oracle,sentence-transformers,FlagEmbedding").split(",")
 FLAG_SCRIPT = os.environ.get("FLAGEMBEDDING", "")
 CROSS = os.environ.get("CROSS_ENCODER", "")
 FLOW = """
@@ -57,8 +58,8 @@ steps:
   dense:     {op: retrieve_dense, from: asked, against: vectors, with: {top_k: 100}}
   lexical:   {op: retrieve_bm25, from: dense, against: unique, using: {statistics: terms}, with: {top_k: 500}}
   candidates: {op: fuse_rankings, from: lexical, with: {top_k: 100, rankings: [{ids: candidate_ids, scores: dense_scores}, {ids: bm25_ids, scores: bm25_scores, weight: 0}]}}
-  late:      {op: score_teacher, from: candidates, using: {teacher: late-interaction, texts: texts}, with: {max_candidates: 50}}
 """
+LATE = "  late:      {op: score_teacher, from: candidates, using: {teacher: late-interaction, texts: texts}, with: {max_candidates: 50}}\n"
 CROSSED = "  cross:     {op: score_teacher, from: candidates, using: {teacher: trained, texts: texts}, with: {max_candidates: 50}}\n"
 
 
@@ -73,7 +74,7 @@ class Judged:
 
     @property
     def rows(self) -> pa.Table:
-        return self.tables["late-interaction"]
+        return next(iter(self.tables.values()))
 
 
 def _crossed(name: str) -> bool:
@@ -91,7 +92,7 @@ def gather(name: str, folder: Path) -> Judged:
     pq.write_table(queries, folder / "queries.parquet")
     qrels = pq.read_table(home / f"{COLLECTIONS[name]}.parquet")
     pq.write_table(qrels.filter(pa.compute.is_in(qrels["query_id"], queries["_id"])), folder / "qrels.parquet")
-    flow = FLOW.replace("ANALYSER", "plain" if name == "xquad" else "english") + (CROSSED if _crossed(name) else "")
+    flow = FLOW.replace("ANALYSER", "plain" if name == "xquad" else "english") + (LATE + CROSSED * _crossed(name)) * ("pithead" in TOOLS)
     (folder / "flow.yaml").write_text(flow)
     if _crossed(name):
         entry = {"kind": "teacher", "backend": "cross-encoder", "model": str(Path(CROSS).resolve()), "activation": "sigmoid"}
@@ -103,6 +104,7 @@ def gather(name: str, folder: Path) -> Judged:
     vectors = pq.read_table(next(home["vectors"].glob("parts/*.parquet")))
     told = dict(zip(vectors["passage_id"].to_pylist(), columns.vectors(vectors["vector"]), strict=True))
     scored = {t: home[s] for t, s in (("late-interaction", "late"), ("cross-encoder", "cross")) if s in home}
+    scored = scored or {"none": home["candidates"]}
     tables = {teacher: pq.read_table(next(at.glob("parts/*.parquet"))) for teacher, at in scored.items()}
     return Judged(name, tables, Texts.load(next(home["texts"].glob("artifact/*"))), told)
 
@@ -229,7 +231,9 @@ def against(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         if policy in UNFILTERED:
             continue
         peer = {c: at[c, *key] for c in COLLECTIONS if (c, *key) in at}
-        allowed = []
+        allowed: list[tuple[float, tuple[str, str]]] = []
+        if not all(c in peer for c in chosen):
+            continue  # not measured on what policies are chosen on
         for one in [m for m in mine if all((c, "pithead", *m) in at for c in peer)]:
             if all(_fair(at[c, "pithead", *one], peer[c]) for c in chosen):
                 ratio = np.mean([_ratio(at[c, "pithead", *one], peer[c]) for c in chosen])
@@ -268,14 +272,16 @@ def fitted(collections: list[Judged]) -> list[dict[str, Any]]:
 
 def main() -> None:
     asked = os.environ.get("COLLECTIONS", " ".join(COLLECTIONS)).split()
-    kept = [r for r in stored("false_negatives") if r["tool"] != "against" and r["collection"] not in asked]
+    kept = [r for r in stored("false_negatives") if r["tool"] != "against" and (r["collection"] not in asked or r["tool"] not in TOOLS)]
     rows, chosen = [], []
     for name in asked:
         folder = Path(os.environ.get("KEEP", tempfile.mkdtemp(prefix="pithead-bench-"))) / name
         folder.mkdir(parents=True, exist_ok=True)
         c = gather(name, folder)
-        chosen += [c] if name in CHOSEN_ON else []
-        rows += [*theirs(c, str(folder / "peer")), *(flag(c, folder) if FLAG_SCRIPT else []), *ours(c)]
+        chosen += [c] if name in CHOSEN_ON and "pithead" in TOOLS else []
+        rows += theirs(c, str(folder / "peer")) if "sentence-transformers" in TOOLS else []
+        rows += flag(c, folder) if FLAG_SCRIPT and "FlagEmbedding" in TOOLS else []
+        rows += ours(c) if "pithead" in TOOLS else []
     if len(chosen) == len(CHOSEN_ON):
         kept = [*(r for r in kept if r["tool"] != "fit"), *fitted(chosen)]
     save("false_negatives", [*rows, *kept, *against([*rows, *kept])])

@@ -35,15 +35,52 @@ def cluster():
     pytest.importorskip("aiohttp")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     env = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN, "PYTHONPATH": str(ROOT), "PATH": path}
-    subprocess.run([RAY, "start", "--head", *PORTS], env=env, check=True, capture_output=True)
-    join = [RAY, "start", f"--address={GCS}", "--node-ip-address=127.0.0.1", "--num-cpus=2"]
-    subprocess.run([*join, '--resources={"large": 1, "bay": 2}'], env=env, check=True, capture_output=True)
-    spot = subprocess.Popen([*join, '--resources={"bay": 2}', "--labels=ray.io/market-type=spot", "--block"], env=env,
-                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
-    yield env, spot
-    spot.kill()
-    spot.wait()
-    subprocess.run([RAY, "stop", "--force"], env=env, capture_output=True)
+    join, started = [f"--address={GCS}", "--node-ip-address=127.0.0.1", "--num-cpus=2"], []
+
+    def node(*flags):
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        started.append(subprocess.Popen([RAY, "start", "--block", *flags], env=env, **quiet))
+        return started[-1]
+
+    def ready(count):
+        while started[0].poll() is None:  # a busy machine takes a minute
+            done = subprocess.run([sys.executable, "-c", COUNT], env=env, capture_output=True, text=True)
+            if done.stdout.strip() == str(count):
+                return True
+            time.sleep(1)
+        return False
+
+    try:
+        node("--head", *PORTS)
+        assert ready(1)
+        node(*join, '--resources={"large": 1, "bay": 2}')
+        spot = node(*join, '--resources={"bay": 2}', "--labels=ray.io/market-type=spot")
+        assert ready(3)
+        yield env, spot
+    finally:
+        for one in reversed(started):  # and nobody else's Ray
+            end(one)
+
+
+COUNT = f"import ray; ray.init('{GCS}', log_to_driver=False, logging_level='ERROR'); print(sum(n['Alive'] for n in ray.nodes()))"
+
+
+def end(process):
+    """Kill a node's processes and all below them."""
+    if process.poll() is None:
+        for pid in (*below(process.pid), process.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    process.wait()
+
+
+def below(pid):
+    """The processes below one, deepest first."""
+    try:
+        found = [int(c) for c in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+    return [*(g for c in found for g in below(c)), *found]
 
 
 def command(tmp_path, *flags, flow=None):
@@ -169,9 +206,7 @@ def test_a_spot_node_is_taken_away_and_its_parts_go_elsewhere(cluster, tmp_path)
     spot = known(cluster)["spot"]
     while spot not in nodes(Path(store.uri), "shout") and run.poll() is None:
         time.sleep(0.1)
-    for process in (cluster[1], *below(cluster[1].pid)):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(getattr(process, "pid", process), signal.SIGKILL)
+    end(cluster[1])
     said, _ = run.communicate(timeout=300)
     assert run.returncode == 0, said
     assert table(path, store, "loud", ["loud.sleep=2"]).num_rows == 3600
@@ -182,9 +217,3 @@ def test_a_spot_node_is_taken_away_and_its_parts_go_elsewhere(cluster, tmp_path)
     for attempt in home.glob("attempts/*/*"):
         tried[attempt.parent.name] += 1
     assert max(tried.values()) >= 2, "no part was under way on the node"
-
-
-def below(pid):
-    """The processes below one, deepest first."""
-    found = [int(c) for c in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return [*(g for c in found for g in below(c)), *found]

@@ -56,6 +56,17 @@ def test_a_worker_replies_to_work_that_it_cannot_read():
         worker.close()
 
 
+def test_a_part_whose_process_died_behind_its_commit_is_not_made_again(tmp_path):
+    path, store = write(tmp_path), Store(str(tmp_path / "s"))
+    go(path, store, until="docs")
+    task = next(p.task for p in plan(load(path), store) if p.step.name == "loud")
+    part = store.read_json(f"{plan(load(path), store)[0].task.home}/manifest.json")["parts"][0]
+    work = work_for(task, Bench(store, LocalEngine(), 4), "map", part["part"], [part["file"]], rows=part["rows"])
+    first, again = execute(work), execute(work)
+    assert first.status == "done" and again.record == first.record
+    assert len(store.names(f"{task.home}/commits")) == len(store.names(f"{task.home}/parts")) == 1
+
+
 def test_a_part_that_took_its_process_down_so_often_is_not_tried_again(tmp_path):
     """As on Ray, where nobody but the attempts' files counts."""
     path, store = write(tmp_path), Store(str(tmp_path / "s"))
