@@ -16,7 +16,7 @@ from typing import Any
 from cluster.engine import is_small
 from cluster.execution import LOOPBACK
 from cluster.meters import Meters
-from cluster.rooms import Room, lacking, room_of
+from cluster.rooms import Room, capacity, lacking, room_of
 from cluster.work import Report, Work, decode, encode, execute
 from cluster.worker import THREADS
 from operators.contract import InputError
@@ -87,7 +87,7 @@ class RayEngine:
 
         if not self.address:
             # more logical CPUs than cores: Ray Data's own tasks need room beside the actors
-            ray.init(num_cpus=self.workers + 2, include_dashboard=False, runtime_env=env,
+            ray.init("local", num_cpus=self.workers + 2, include_dashboard=False, runtime_env=env,
                      log_to_driver=False, _node_ip_address=self.host, logging_level=logging.ERROR)  # fmt: skip
             return
         try:
@@ -112,7 +112,9 @@ class RayEngine:
             raise InputError(f"{work[0].step}: {fault}")
         items = ray.data.from_items([{"work": encode(w)} for w in work], override_num_blocks=len(work))
         most = min(room.max_workers or self.workers, len(work))
-        pool = (min(room.min_workers, most), most)
+        # all that there is room for at once: Ray Data lets a pool grow by one, when its actors have been busy for a while
+        least = room.min_workers if "min_workers" in room.said or self.autoscaling else capacity(asked, ray.nodes())
+        pool = (max(1, min(least, most)), most)
         if work[0].at_once > 1:
             done = items.map_batches(Holding, batch_size=1, concurrency=pool, max_concurrency=work[0].at_once, **asked)
         else:

@@ -38,18 +38,27 @@ def room_of(needs: Room) -> dict[str, Any]:
 
 def lacking(room: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> str:
     """Why no node has that much room, in a sentence; empty where one has. Without it Ray would wait without an end."""
-    wanted = {"CPU": room.get("num_cpus", 0), "GPU": room.get("num_gpus", 0), "memory": room.get("memory", 0)}
-    wanted = {k: v for k, v in {**wanted, **room.get("resources", {})}.items() if v}
-    labels = room.get("label_selector", {})
-    alive = [n for n in nodes if n["Alive"]]
-    fitting = [n for n in alive if all(n["Resources"].get(k, 0) >= v for k, v in wanted.items())]
-    if any(fits(n.get("Labels", {}), labels) for n in fitting):
+    if capacity(room, nodes):
         return ""
-    what = [f"{v:g} {k}" for k, v in wanted.items()] + [f"{k} {v}" for k, v in labels.items()]
+    what = [f"{v:g} {k}" for k, v in _wanted(room).items()] + [f"{k} {v}" for k, v in room.get("label_selector", {}).items()]
     return (
-        f"none of the {len(alive)} nodes of the Ray cluster has {' and '.join(what)}; mend `steps:` in the cluster file, or say"
-        " `autoscaling: true` where such nodes come when they are asked for"
+        f"none of the {sum(n['Alive'] for n in nodes)} nodes of the Ray cluster has {' and '.join(what)}; mend `steps:` in the"
+        " cluster file, or say `autoscaling: true` where such nodes come when they are asked for"
     )
+
+
+def capacity(room: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> int:
+    """How many such workers the nodes that are there hold, were nothing else on them."""
+    wanted, labels, count = _wanted(room), room.get("label_selector", {}), 0
+    for node in nodes:
+        if node["Alive"] and fits(node.get("Labels", {}), labels):
+            count += min((int(node["Resources"].get(k, 0) / v) for k, v in wanted.items()), default=1)
+    return count
+
+
+def _wanted(room: Mapping[str, Any]) -> dict[str, float]:
+    own = {"CPU": room.get("num_cpus", 0), "GPU": room.get("num_gpus", 0), "memory": room.get("memory", 0)}
+    return {k: v for k, v in {**own, **room.get("resources", {})}.items() if v}
 
 
 def fits(labels: Mapping[str, str], selector: Mapping[str, str]) -> bool:
