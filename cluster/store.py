@@ -14,7 +14,7 @@ import secrets
 import tempfile
 import threading
 from collections.abc import Iterable, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -226,9 +226,9 @@ class Store:
 
 def _said(value: Any) -> str:
     """JSON to be read by people; of a long manifest a line a part, for indenting 100,000 of them takes 8 s, this 0.5."""
-    dump = partial(json.dumps, sort_keys=True, ensure_ascii=False)
     if not isinstance(value, dict) or not any(isinstance(v, list) and len(v) > MANY for v in value.values()):
-        return dump(value, indent=1)
+        return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False)
+    dump = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode
     lists = {k: ",\n  ".join(map(dump, v)) for k, v in value.items() if isinstance(v, list)}
     lines = [f" {dump(k)}: " + (f"[\n  {lists[k]}\n ]" if lists.get(k) else dump(v)) for k, v in sorted(value.items())]
     return "{\n" + ",\n".join(lines) + "\n}"
