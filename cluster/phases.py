@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from cluster.committed import commits
 from cluster.cross_phases import cross
 from cluster.folding import before
 from cluster.parts import Spans
 from cluster.recipes import earlier
-from cluster.task import Bench, StepFailed, Task, asked, commits, parts_of
+from cluster.task import Bench, StepFailed, Task, asked, parts_of
 from cluster.work import Kind, Work
 from cluster.working import named, perform, short, work_for
 from operators.contract import InputError

@@ -8,8 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cluster.committed import commits
 from cluster.store import Store
-from cluster.task import commits, manifest_of, parts_of
+from cluster.task import manifest_of, parts_of
 from flows.card import prompts_of
 from flows.plan import Planned
 from operators.contract import InputError

@@ -10,6 +10,7 @@ from cluster.store import Store
 from cluster.task import StepFailed
 from flows import show
 from flows.cli import emit
+from flows.clusters import execution_of
 from flows.flow import Flow
 from flows.plan import Items, Planned, items_of, plan
 from flows.publish import home_of, homes_of, kind_of, published_manifest
@@ -36,7 +37,7 @@ def do_refresh(args: argparse.Namespace) -> int:
         empty: dict[str, Any] = {"ran": [], "faults": [], "inputs": {}, "costs": [], "funnel": []}
         emit(args, {"status": 0, "published": f"{home}/{was}", "new": False, **empty}, f"nothing changed: {home}/{was}")
         return 0
-    with closing(engine_of(args)) as engine:
+    with closing(engine_of(execution_of(args))) as engine:
         return _changed(args, store, planned, known, was, items, engine)
 
 
