@@ -18,8 +18,6 @@ from flows.plan import plan
 from flows.publish import homes_of, published_manifest
 from flows.versions import latest, steps_of, versions
 
-SIDES = ("latest", "history")
-
 
 def garbage(
     flow: Flow, store: Store, keep: int, hours: float, orphans: bool = False, sample: int | None = None
@@ -68,7 +66,7 @@ def _needed(flow: Flow, store: Store, gone: Sequence[str], sample: int | None) -
     for name in store.names("datasets"):
         for version in store.names(f"datasets/{name}"):
             home = f"datasets/{name}/{version}"
-            if version not in SIDES and home not in gone and (manifest := published_manifest(store, home)):
+            if version != "latest" and home not in gone and (manifest := published_manifest(store, home)):
                 found |= set(steps_of(manifest).values())
     for asked in store.names("held"):
         said = [store.read_json(f"held/{asked}/{n}") for n in store.names(f"held/{asked}") if n.count("-") == 1][-1:]

@@ -22,7 +22,7 @@ def withdraw(store: Store, mask: Mask, *, act: bool) -> list[dict[str, Any]]:
     for name in store.names("datasets"):
         home = f"datasets/{name}"
         for version in store.names(home):
-            manifest = None if version in ("latest", "history") else published_manifest(store, f"{home}/{version}")
+            manifest = None if version == "latest" else published_manifest(store, f"{home}/{version}")
             if manifest is None:
                 continue
             tables = [(shard, store.read_table(f"{home}/{version}/{shard['file']}")) for shard in manifest["shards"]]

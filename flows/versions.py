@@ -1,6 +1,6 @@
 """The versions of a set: which there are, which `latest` was before, and moving it back.
 
-Every move of `latest` leaves a small file, ``history/<time>-<version>``: versions of one day are told apart by their first.
+Every move of `latest` leaves a small file, ``history/<set>/<time>-<version>``: versions of one day are told apart by their first.
 """
 
 import time
@@ -16,14 +16,18 @@ from operators.contract import InputError
 def versions(store: Store, home: str) -> list[str]:
     """The whole versions of a set, oldest first: by their date, then by when `latest` first came to them."""
     first = {name: at for at, name in reversed(moves(store, home))}
-    names = [name for name in store.names(home) if name not in ("latest", "history")]
+    names = [name for name in store.names(home) if name != "latest"]
     found = [name for name in names if published_manifest(store, f"{home}/{name}")]
     return sorted(found, key=lambda name: (name[:10], first.get(name, ""), name))
 
 
+def _history(home: str) -> str:
+    return f"history/{home.removeprefix('datasets/')}"
+
+
 def moves(store: Store, home: str) -> list[tuple[str, str]]:
     """(time, version) of each move of `latest`, oldest first."""
-    found = [name.partition("-")[::2] for name in store.names(f"{home}/history")]
+    found = [name.partition("-")[::2] for name in store.names(_history(home))]
     return sorted((at, name) for at, name in found)
 
 
@@ -36,7 +40,7 @@ def point(store: Store, published: str) -> None:
     """Move `latest` to a published set: one small file, written whole or not at all."""
     home, _, name = published.rpartition("/")
     if latest(store, home) != name:
-        store.write(f"{home}/history/{time.time_ns():020d}-{name}", b"")
+        store.write(f"{_history(home)}/{time.time_ns():020d}-{name}", b"")
     store.write(f"{home}/latest", (name + "\n").encode())
 
 
