@@ -71,6 +71,6 @@ class _Tab:
             self._take(await self._socket.receive_json())
         values = [(await self.call("Runtime.evaluate", expression=s, returnByValue=True))["result"].get("value") for s in scripts]
         if picture is not None:
-            shot = await self.call("Page.captureScreenshot", captureBeyondViewport=True)
+            shot = await self.call("Page.captureScreenshot")
             picture.write_bytes(base64.b64decode(shot["data"]))
         return {"logged": self.logged, "values": values}

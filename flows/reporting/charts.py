@@ -62,12 +62,18 @@ def count(number: float) -> str:
 def share(number: float, of: float) -> str:
     """A share of a whole for people."""
     part = 100 * number / of if of else 0.0
-    return "0 %" if not part else "< 0.1 %" if part < 0.1 else f"{part:.1f}".removesuffix(".0") + " %"
+    return f"{part:.0f} %" if part in (0, 100) else "< 0.1 %" if part < 0.1 else f"{part:.1f} %"
+
+
+def size(number: int) -> str:
+    """Bytes for people."""
+    step = next((i for i, top in enumerate((1e3, 1e6, 1e9)) if number < top), 3)
+    return f"{number / 1000**step:.3g} {('bytes', 'kB', 'MB', 'GB')[step]}"
 
 
 def number(value: float) -> str:
     """A score for people."""
-    return f"{value:.3g}" if abs(value) < 1000 else count(value)
+    return (f"{value:.3g}" if abs(value) < 1000 else count(value)).replace("-", "\u2212")
 
 
 def ticks_of(low: float, high: float, most: int = 5) -> list[float]:

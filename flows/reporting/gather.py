@@ -22,7 +22,7 @@ from operators.contract import row_id
 
 SAMPLE = 1000  # rows that health is estimated on
 POINTS = 600  # of them that the map shows
-ROWS = 8  # of them that the page shows
+ROWS = 6  # of them that the page shows
 LISTED = 12  # values of a column that are told by name
 
 
@@ -187,7 +187,8 @@ def _vectors(steps: stored.Steps, drawn: pa.Table, has: Array) -> tuple[str, Arr
         own = stored.vectors(steps, passage_step, "passage_id", ids)
         if asked is not None and own is not None:
             entry: dict[str, Any] = next(iter(query_step["models"].values()), {})
-            return f"{entry.get('model', '')} {entry.get('revision', '')}".strip(), asked, own
+            name = str(entry.get("model", "")).removeprefix("package:")
+            return f"{name} {entry.get('revision', '')}".strip(), asked, own
     texts = [p for p, h in zip(_firsts(drawn["positives"]), has, strict=True) if h] if has.any() else []
     empty = np.zeros((0, 0), np.float32)
     return "static", _encode("query")(drawn["query"].to_pylist()), _encode("passage")(texts) if texts else empty

@@ -34,7 +34,7 @@ def render(found: Gathered, manifest: dict[str, Any]) -> bytes:
     """The page, the same bytes of equal figures."""
     loader = FileSystemLoader(FOLDER)
     env = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    env.filters |= {"count": count, "number": number, "clip": clip, "percent": percent}
+    env.filters |= {"size": charts.size, "count": count, "number": number, "clip": clip, "percent": percent}
     env.globals |= {"share": share}
     style, script = ((FOLDER / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     said = env.get_template("page.html").render(
@@ -72,6 +72,7 @@ def context(found: Gathered, manifest: dict[str, Any]) -> dict[str, Any]:
         ],
         "values": _values(figures), "map": _map(found), "batches": _batches(found), "yields": _yields(figures["yields"]),
         "examples": _examples(found.sample), "alone": _alone(found), "lineage": [_step(s) for s in manifest["lineage"]],
+        "models": _models(manifest),
     }  # fmt: skip
 
 
@@ -91,13 +92,14 @@ def _tiles(f: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _funnel(funnel: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Each step with its bar; a step that makes an artifact has none."""
-    top = max([max(f["rows_in"], f["rows_out"] + sum(f["rejected"].values())) for f in funnel] or [1]) or 1
-    made = []
+    """Each step with its bar, drawn to the scale of the last step that made rows of another kind; an artifact has none."""
+    top, made = 1, []
     for f in funnel:
         lost = sum(f["rejected"].values())
+        if f["rows_out"] > f["rows_in"] or f["rows_out"] + lost > top:
+            top = f["rows_out"] + lost
         made.append({
-            **f, "lost": lost, "why": clip(reasons(f["rejected"]), 300),
+            **f, "lost": lost, "why": clip(reasons(f["rejected"], 12), 400),
             "artifact": not f["rows_out"] and not lost and f["rows_in"] > 0,
             "kept": percent(f["rows_out"] / top), "gone": percent(lost / top), "share": share(lost, f["rows_in"]),
             "measured": ", ".join(f"{clip(k, 60)}: {count(v)}" for k, v in list(f.get("measured", {}).items())[:8]),
@@ -184,9 +186,10 @@ def _map(found: Gathered) -> dict[str, Any] | None:
     tones = {name: i for i, (name, _) in enumerate(tally["most"][: charts.TONES])}
     positives = rows["positives"].to_pylist() if "positives" in rows.column_names else [[]] * len(rows)
     points = [
-        {"x": x, "y": y, "tone": tones.get(g, "rest"), "group": g, "query": clip(q, 140), "positive": clip(*p[:1] or [""], 140)}
+        {"x": x, "y": y, "tone": tones.get(g, "rest"), "group": g, "query": clip(q, 140),
+         "positive": clip(p[0], 140) if p else ""}
         for (x, y), g, q, p in zip(charts.points_of(found.places), groups, rows["query"].to_pylist(), positives, strict=True)
-    ]
+    ]  # fmt: skip
     words = found.figures["health"]["words_of_clusters"]
     sizes = dict(tally["most"])
     said = {n: clip(", ".join(words.get(n, [])), 60) for n in tones}
@@ -228,8 +231,8 @@ def _examples(rows: pa.Table | None) -> list[dict[str, Any]]:
     for row in rows.slice(0, ROWS).to_pylist():
         scored = {c: row.get(f"{c[:-1]}_scores") or [] for c in ("positives", "negatives")}
         texts = [
-            {"side": c[:-1], "text": clip(t, 300), "score": number(s) if isinstance(s, float) and math.isfinite(s) else ""}
-            for c, most in (("positives", 2), ("negatives", 4)) for t, s in _paired((row.get(c) or [])[:most], scored[c])
+            {"side": c[:-1], "text": clip(t, 240), "score": f"{s:.3f}" if isinstance(s, float) and math.isfinite(s) else ""}
+            for c, most in (("positives", 2), ("negatives", 3)) for t, s in _paired((row.get(c) or [])[:most], scored[c])
         ]  # fmt: skip
         head = row.get("query") or row.get("title") or ""
         body = row.get("text") or row.get("passage") or ""
@@ -248,6 +251,16 @@ def _alone(found: Gathered) -> list[dict[str, Any]]:
     told = found.figures.get("health", {}).get("alone", [])
     queries = found.sample["query"].to_pylist() if told and found.sample is not None else []
     return [{"distance": number(x["distance"]), "query": clip(queries[x["row"]], 200)} for x in told]
+
+
+def _models(manifest: dict[str, Any]) -> list[tuple[str, str]]:
+    """Each model of the flow with the steps that use it."""
+    used: dict[str, list[str]] = {}
+    for step in manifest["lineage"]:
+        for kind, m in step["models"].items():
+            name = str(m.get("model", "")).removeprefix("package:")
+            used.setdefault(f"{kind} {name} {m.get('revision', '')} ({m.get('dtype', '')})", []).append(step["step"])
+    return [(clip(name, 120), ", ".join(steps)) for name, steps in sorted(used.items())]
 
 
 def _step(step: dict[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Vectors on a plane (t-SNE, van der Maaten and Hinton, 2008), and the words that tell a cluster from the others."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 
@@ -32,14 +33,15 @@ def plane(vectors: Array) -> Array:
 
 
 def telling(texts: Sequence[str], groups: Sequence[str], count: int = 4) -> dict[str, list[str]]:
-    """Words by group that are frequent in it for how frequent they are (class-based tf-idf, arXiv:2203.05794)."""
+    """Words by group that more of its texts have than others do: by p log(p / q) of the shares of texts within and of all."""
     of: dict[str, Counter[str]] = {}
+    sizes = Counter(groups)
     for text, group in zip(texts, groups, strict=True):
-        of.setdefault(group, Counter()).update({w for w in words(text) if len(w) > 2 and not w.isdigit()})
+        of.setdefault(group, Counter()).update({w for w in words(text) if len(w) > 1 and not w.isdigit()})
     everywhere = sum(of.values(), Counter[str]())
-    mean = sum(everywhere.values()) / max(len(of), 1)
     found = {}
     for group, said in of.items():
-        weight = {w: n * np.log(1 + mean / everywhere[w]) for w, n in said.items() if n > 1 or len(texts) < 50}
-        found[group] = sorted(weight, key=lambda w: (-weight[w], w))[:count]
+        inside = {w: n / sizes[group] for w, n in said.items() if n > 1 or sizes[group] < 5}
+        weight = {w: p * math.log(p * len(texts) / everywhere[w]) for w, p in inside.items()}
+        found[group] = sorted((w for w in weight if weight[w] > 0), key=lambda w: (-weight[w], w))[:count]
     return found
