@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -39,21 +40,25 @@ def export(found: str, trainer: str, out: str, changes: Sequence[str], store: st
     digest = fingerprint([s["sha256"] for s in manifest["shards"]], manifest["schema"], manifest["licences"])
     of = {"flow": manifest["flow"], "fingerprint": digest}
     said = {"trainer": trainer, "options": json.loads(p.model_dump_json()), "set": of}
-    folder = Path(out).expanduser()
     if "://" in out:
         raise InputError(f"--out {out}: an export is written to a local folder; copy it from there")
+    folder = Path(out).expanduser().resolve()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         return _there(folder, said)
     if not manifest["shards"]:
         raise InputError(f"{home.path(name)}: the set has no rows")
-    aside = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    # Not by the process's number: in a container each has the same, and one that was killed left its folder.
+    aside = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
     aside.mkdir(parents=True)
     try:
         whole = said | _written(home, name, manifest, made, p, aside)
         (aside / "manifest.json").write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        if folder.exists():
-            folder.rmdir()
-        os.replace(aside, folder)
+        try:
+            os.replace(aside, folder)  # also in place of an empty one
+        except OSError:
+            if not (folder.is_dir() and any(folder.iterdir())):
+                raise
+            return _there(folder, said)  # of another process, which was done first
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return whole
@@ -132,6 +137,8 @@ def _written(home: Store, name: str, manifest: dict[str, Any], made: Exporter, p
     dropped = dict(sorted(examples.dropped.items()))
     left_out = sorted(set(schema.names) - _TAKEN - made.carries - {"source", "instruction"})
     order = "the set's, in each file" + ", less what was dropped: its batches no longer hold" * bool(dropped)
+    if "rank" in schema.names and not made.dealt:
+        order += "; files for ranks are cut anew, so none reads its own"
     if p.positives == "explode":
         order = "the first positives of all rows, then the second ones, and so on"
     counts = {

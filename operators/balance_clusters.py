@@ -16,7 +16,7 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 
 from operators import columns
-from operators.batches import PAIR
+from operators.batches import PAIR, refuse_repeats
 from operators.centroids import BLOCK, Array, Centroids, joined, values_of
 from operators.contract import Columns, Example, InputError, Params, operator, row_id, text, vector
 from operators.engines.encoder import unit
@@ -106,11 +106,8 @@ class _Balance:
     def finish(self) -> Balanced:
         """Assign the rows of each value, by id."""
         keys = np.concatenate([np.empty(0, PAIR), *self.keys])
+        refuse_repeats(keys, "balance_clusters", self.p.key, f"drop_duplicates with key {self.p.key}")
         order = np.lexsort((keys["lo"], keys["hi"]))
-        if len(twice := np.flatnonzero(keys[order][1:] == keys[order][:-1])):
-            hi, lo = keys[order[twice[0]]].tolist()
-            told = f"{self.p.key} {hi:016x}{lo:016x} stands on more than one row"
-            raise InputError(f"balance_clusters: {told}; put drop_duplicates with key {self.p.key} before it")
         rows, cluster = self._rows(), np.full(len(keys), -1, np.int32)
         rank = np.empty(len(keys), np.int64)
         rank[order] = np.arange(len(keys))

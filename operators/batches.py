@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from operators import columns
+from operators.contract import InputError
 
 Array = np.ndarray[Any, Any]
 PAIR = [("hi", "u8"), ("lo", "u8")]
@@ -60,6 +61,14 @@ class Batches:
     def load(cls, folder: Path) -> Self:
         """Map what ``save`` wrote."""
         return cls(**{n: np.load(folder / f"{n}.npy", mmap_mode="r", allow_pickle=False) for n in ("keys", *_KINDS)})
+
+
+def refuse_repeats(keys: Array, whose: str, key: str, mend: str) -> None:
+    """Raise an `InputError` where an id stands twice among ``keys`` (N,), as of `columns.id_pairs`."""
+    order = np.lexsort((keys["lo"], keys["hi"]))
+    if len(twice := np.flatnonzero(keys[order][1:] == keys[order][:-1])):
+        hi, lo = keys[order[twice[0]]].tolist()
+        raise InputError(f"{whose}: {key} {hi:016x}{lo:016x} stands on more than one row; put {mend} before it")
 
 
 def laid_out(batches: Sequence[Array], when: Sequence[tuple[int, int]], keys: Array, ranks: int, shard_rows: int) -> Batches:

@@ -19,26 +19,27 @@ BLOCK = 512  # rows a matrix product; 512 × 10k centroids in float64 are 40 MB
 class Centroids:
     """(K, d) float32 unit vectors; of several values each has a range of them.
 
-    ``ranges`` (value → first, end) is {"": (0, K)} where they were not fitted by value. ``quality`` tells how good the fit was.
+    ``ranges`` (value → first, end) is {"": (0, K)} where they were not fitted by value, which is not told by that: a value may
+    be "". ``quality`` tells how good the fit was.
     """
 
     def __init__(
         self, matrix: Any, ranges: Mapping[str, tuple[int, int]] | None = None, quality: Mapping[str, Any] | None = None
     ) -> None:
-        self.matrix, self.ranges = matrix, dict(ranges or {"": (0, len(matrix))})
+        self.matrix, self.ranges, self.by_value = matrix, dict(ranges or {"": (0, len(matrix))}), bool(ranges)
         self.quality = dict(quality or {})
 
     def save(self, folder: Path) -> None:
         """One .npy file and one of JSON."""
         np.save(folder / "centroids.npy", self.matrix, allow_pickle=False)
-        told = {"ranges": self.ranges, "quality": self.quality}
+        told = {"by_value": self.by_value, "ranges": self.ranges, "quality": self.quality}
         (folder / "centroids.json").write_text(json.dumps(told, ensure_ascii=False, indent=1), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read what ``save`` wrote."""
         told = json.loads((folder / "centroids.json").read_text(encoding="utf-8"))
-        ranges = {value: (first, end) for value, (first, end) in told["ranges"].items()}
+        ranges = {value: (first, end) for value, (first, end) in told["ranges"].items()} if told["by_value"] else None
         return cls(np.load(folder / "centroids.npy", allow_pickle=False), ranges, told["quality"])
 
     def check(self, rows: Array, by: str, whose: str) -> None:
@@ -48,7 +49,7 @@ class Centroids:
                 f"{whose}: vectors have {rows.shape[1]} dimensions, centroids {self.matrix.shape[1]}; "
                 "fit the centroids on vectors of the same encoder, of the same columns"
             )
-        if bool(by) != ("" not in self.ranges):
+        if bool(by) != self.by_value:
             told = f"by is {by!r}, but the centroids are of all" if by else "each centroid is of one value, by names no column"
             raise InputError(f"{whose}: {told}; give it and its fit_clusters the same by")
 

@@ -1,7 +1,7 @@
 """Fill batches by first fit so that what must not meet in one never does.
 
-A row holds numbers: of its query's text, its labels, its positives. It refuses others: of its negatives. No number is held
-twice in a batch, and none that a row of it refuses.
+A row holds numbers: of its labels, of the texts of its query and its positives. It refuses others: of its negatives. No
+number is held twice in a batch, and none that a row of it refuses.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from operators import columns
-from operators.content import codes, parents, text_codes
+from operators.content import codes, parents
 from operators.fit_classes import DuplicateClasses
 from operators.index_documents import Documents
 from operators.index_texts import Texts
@@ -36,18 +36,21 @@ class Contents:
 
 
 def contents(
-    alone: Sequence[Array], lists: Sequence[tuple[Array, pa.Array]], texts: Texts,
+    alone: Sequence[Array], asked: pa.ChunkedArray, lists: Sequence[tuple[Array, pa.Array]], texts: Texts,
     classes: DuplicateClasses | None = None, documents: Documents | None = None,
 ) -> Contents:  # fmt: skip
-    """Of N rows: numbers that may stand once in a batch, an array (N,) a kind, and positives, perhaps negatives, as lists of ids.
+    """Of N rows: numbers that may stand once in a batch, an array (N,) a kind, the key of what its query says (N,), and
+    positives, perhaps negatives, as lists of ids.
 
     Two ids are one where their texts are; with ``classes`` where they are near-duplicates, with ``documents`` where a
     document has both.
-    """
-    count = len(alone[0])
+    """  # noqa: D205
+    count = len(asked)
     rows = [parents(offsets) for offsets, _ in lists]
     values = [ids for _, ids in lists]
-    kinds = [list(zip(rows, text_codes(texts, values), strict=True))]
+    said, *keys = codes([asked, *(texts.keys(one) for one in values)])
+    kinds = [list(zip(rows, keys, strict=True))]
+    kinds[0][0] = (np.append(np.arange(count), rows[0]), np.append(said, keys[0]))
     if classes is not None:
         kinds.append(list(zip(rows, codes([classes.of(one) for one in values]), strict=True)))
     if documents is not None:

@@ -45,10 +45,13 @@ class _Sample:
 
     def __init__(self, p: FitClusters) -> None:
         self.p = p
-        # of so many a cluster the number is known at the end alone: a share of the rows, told by the id itself, is not
-        share = min(1.0, p.per_cluster / p.rows_per_cluster) if p.rows_per_cluster else 1.0
-        self.last: tuple[Any, Any] | None = None if share == 1 else (np.uint64(int(share * 2**64)), np.uint64(0))
-        self.size = p.clusters * p.per_cluster if p.rows_per_cluster is None else None
+        # of so many a cluster the number is known at the end alone: a share of the rows, told by the id itself, is not;
+        # of a small source it may be nothing, so it has one cluster's rows at least
+        share = p.per_cluster / p.rows_per_cluster if p.rows_per_cluster else 0.0
+        self.edge = min(int(share * 2**64), 2**64)  # keys below it stay, however many
+        self.size = p.clusters * p.per_cluster if p.rows_per_cluster is None else p.per_cluster
+        self.last: tuple[Any, Any] | None = None  # from this key on, none is in the sample
+        self.limit = 2 * self.size
         self.keys: list[Array] = []  # (n, 2) uint64 each
         self.rows: list[Array] = []  # (n, d) float32 each
         self.held = self.seen = 0
@@ -64,16 +67,21 @@ class _Sample:
             self.keys.append(keys)
             self.rows.append(np.ascontiguousarray(rows, np.float32))
             self.held += len(keys)
-        if self.size and self.held > 2 * self.size:  # not at every part: a prune copies the whole sample
+        if self.held > self.limit:  # not at every part: a prune copies the whole sample
             self.prune()
 
     def prune(self) -> Array:
         """Sort, and let go of what is too much: (n, d), in the order of the keys."""
         keys, rows = np.concatenate(self.keys), np.concatenate(self.rows)
-        order = np.lexsort((keys[:, 1], keys[:, 0]))[: self.size]
+        order = np.lexsort((keys[:, 1], keys[:, 0]))
+        within = len(keys) if self.edge == 2**64 else int((keys[:, 0] < np.uint64(self.edge)).sum())
+        order = order[: max(self.size, within)]
         self.keys, self.rows, self.held = [keys[order]], [rows[order]], len(order)
-        if self.held == self.size:
+        self.limit = 2 * max(self.size, self.held)
+        if self.held == self.size > within:
             self.last = (keys[order[-1], 0], keys[order[-1], 1])
+        elif within >= self.size and self.edge < 2**64:
+            self.last = (np.uint64(self.edge), np.uint64(0))
         return self.rows[0]
 
 
@@ -115,14 +123,15 @@ class _Samples:
             if one.held < many or not many:
                 told = f"there are {one.held} rows" + (f" of {p.by} {value!r}" if p.by else "")
                 what = "clusters is" if p.rows_per_cluster is None else "rows_per_cluster makes"
-                raise InputError(f"fit_clusters: {what} {many}, but {told}; set clusters lower")
+                mend = "set clusters lower" if p.rows_per_cluster is None else "raise per_cluster, by which they are sampled"
+                raise InputError(f"fit_clusters: {what} {many}, but {told}; {mend}")
             rows = one.prune()
             matrix = _fitted(rows, many, p)
             found.append(matrix)
             ranges[value] = (first, first + many)
             quality[value] = {"rows": one.seen, **_quality(rows, matrix)}
             first += many
-        return Centroids(np.concatenate(found), ranges, quality)
+        return Centroids(np.concatenate(found), ranges if self.p.by else None, quality)
 
 
 def _fitted(rows: Array, many: int, p: FitClusters) -> Array:
@@ -178,11 +187,12 @@ def _reads(p: FitClusters) -> Columns:
     return {p.key: row_id, **dict.fromkeys(p.vectors, vector), **({p.by: text} if p.by else {})}
 
 
-@operator("build", version="2", reads=_reads, measure=measure_clusters)
+@operator("build", version="3", reads=_reads, measure=measure_clusters)
 def fit_clusters(p: FitClusters) -> _Samples:
     """One pass; memory is twice the sample: clusters × per_cluster vectors of each value of ``by``.
 
-    With rows_per_cluster it is the share per_cluster / rows_per_cluster of all vectors, for their number makes the clusters'.
+    With rows_per_cluster it is the share per_cluster / rows_per_cluster of all vectors, for their number makes the clusters',
+    and per_cluster of a value at least.
     """
     return _Samples(p)
 

@@ -132,7 +132,7 @@ def measure_components(made: Components, p: FitComponents) -> dict[str, int]:
 
 
 def _floor(measured: Mapping[str, int], p: FitComponents) -> str | None:
-    if measured["components"] > 1 and measured["ids in the largest"] > p.max_share * measured["ids"]:
+    if measured["ids"] > 1 and measured["ids in the largest"] > p.max_share * measured["ids"]:
         told = f"{measured['ids in the largest']} of {measured['ids']} ids hang together, more than max_share {p.max_share:g}"
         return f"{told}: no split into shares is fair; drop what joins them, boilerplate say, or name fewer columns in by"
     return None

@@ -1,6 +1,6 @@
 """BEIR and MTEB: corpus, queries and qrels, which their loaders and half of the field read."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -15,6 +15,7 @@ from operators.exporters.options import Count, Exporter, Told
 class Beir(Told):
     """Texts by id."""
 
+    place: ClassVar[str] = "the instruction stands beside the query"
     positives: Literal["first", "all"] = Field("all", description="which positives are judged relevant")
     negatives: Count = Field("all", description="whose texts stand in the corpus; none is in the qrels, as none was judged")
     scores: Literal[False] = Field(False, description="qrels are whole numbers: there is no place for a teacher's scores")

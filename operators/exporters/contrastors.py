@@ -1,4 +1,4 @@
-"""contrastors: gzipped JSON lines with the sidecars that its streaming reader seeks by; a folder a source and instruction."""
+"""contrastors: gzipped JSON lines with the sidecars that its streaming reader seeks by; a folder a source."""
 
 import json
 from collections import Counter

@@ -73,12 +73,13 @@ class Examples:
 
     def _made(self, table: pa.Table, turn: int) -> pa.Table:
         """One batch with the positives of this turn; the reasons of what is dropped are counted in the first one."""
+        if turn:  # few rows have many positives, and each turn would look at all again
+            table = table.filter(pc.greater(pc.list_value_length(table["positive_ids"]), turn))
         keep = np.ones(len(table), bool)
         for reason, bad in self._faults(table):
             if not turn and (new := int((bad & keep).sum())):
                 self.dropped[reason] += new
             keep &= ~bad
-        keep &= pc.list_value_length(table["positive_ids"]).to_numpy() > turn
         table = table.filter(pa.array(keep))
         if self._p.positives != "all":
             table = _cut(table, "positive", turn, 1)
@@ -94,7 +95,8 @@ class Examples:
             yield f"fewer than {least} negatives" if least > 1 else "no negative", (
                 pc.list_value_length(table["negative_ids"]).to_numpy() < least
             )
-            yield "a negative is a positive of its query", _overlap(table)
+            yield "a negative is its query, a positive of it or there twice", _overlap(table)
+        yield "an empty text", _empty(table, ["positives", *(["negatives"] if takes else [])])
         for side in ("positive", "negative") if self._p.scored else ():
             if side == "positive" or takes:
                 yield f"{side} without a score", _unscored(table, side)
@@ -116,17 +118,44 @@ def _cut(table: pa.Table, side: str, start: int, count: int) -> pa.Table:
 
 
 def _overlap(table: pa.Table) -> np.ndarray:  # type: ignore[type-arg]
-    """Whether a negative of a row is one of its positives, or there twice: (N,) bool."""
+    """Whether a negative of a row is a positive of it or there twice, by id or by what it says, or says its query: (N,) bool."""
     (offsets, ids), (of_offsets, of_ids) = flat(table["negative_ids"]), flat(table["positive_ids"])
+    found = _meets(parents(offsets), ids, parents(of_offsets), of_ids, len(table))
+    (offsets, said), (of_offsets, of_said) = flat(table["negatives"]), flat(table["positives"])
+    known = pa.concat_arrays([_content(of_said), _content(columns.one_array(table["query"]))])
+    of_rows = np.append(parents(of_offsets), np.arange(len(table)))
+    found |= _meets(parents(offsets), _content(said), of_rows, known, len(table))
+    return found
+
+
+def _meets(rows: np.ndarray, ids: pa.Array, of_rows: np.ndarray, of_ids: pa.Array, count: int) -> np.ndarray:  # type: ignore[type-arg]
+    """Whether an id (M,) of a row is there twice, or among the others of that row: (``count``,) bool."""
     number, of_number = codes([ids, of_ids])
-    rows = parents(offsets)
     both = rows * (int(max(number.max(initial=0), of_number.max(initial=0))) + 1) + number
     _, first = np.unique(both, return_index=True)
     bad = np.ones(len(both), bool)
     bad[first] = False
-    bad |= in_row(rows, number, parents(of_offsets), of_number)
-    found: np.ndarray = np.bincount(rows[bad], minlength=len(table)) > 0  # type: ignore[type-arg]
+    bad |= in_row(rows, number, of_rows, of_number)
+    found: np.ndarray = np.bincount(rows[bad], minlength=count) > 0  # type: ignore[type-arg]
     return found
+
+
+def _content(said: pa.Array) -> pa.Array:
+    """Equal ids where texts are, case and white space aside."""
+    return columns.content_ids([one.casefold() for one in said.to_pylist()])
+
+
+def _empty(table: pa.Table, names: list[str]) -> np.ndarray:  # type: ignore[type-arg]
+    """Whether the query of a row or a text of these lists says nothing: (N,) bool."""
+    found: np.ndarray = _blank(columns.one_array(table["query"]))  # type: ignore[type-arg]
+    for name in names:
+        offsets, said = flat(table[name])
+        found = found | (np.bincount(parents(offsets)[_blank(said)], minlength=len(table)) > 0)
+    return found
+
+
+def _blank(said: pa.Array) -> np.ndarray:  # type: ignore[type-arg]
+    return pc.equal(pc.utf8_trim_whitespace(said), "").to_numpy(zero_copy_only=False).astype(bool)  # type: ignore[no-any-return]
 
 
 def _unscored(table: pa.Table, side: str) -> np.ndarray:  # type: ignore[type-arg]
@@ -134,10 +163,9 @@ def _unscored(table: pa.Table, side: str) -> np.ndarray:  # type: ignore[type-ar
     offsets, values = flat(table[f"{side}_scores"])
     ends, _ = flat(table[f"{side}_ids"])
     bad = ~np.isfinite(values.to_numpy(zero_copy_only=False).astype(np.float64))
-    short: np.ndarray = np.diff(offsets) != np.diff(ends)  # type: ignore[type-arg]
-    if not short.any():
-        short = np.bincount(parents(offsets)[bad], minlength=len(table)) > 0
-    return short
+    unfit: np.ndarray = np.bincount(parents(offsets)[bad], minlength=len(table)) > 0  # type: ignore[type-arg]
+    unfit |= np.diff(offsets) != np.diff(ends)
+    return unfit
 
 
 def hex_lists(column: pa.ChunkedArray) -> pa.Array:

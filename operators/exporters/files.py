@@ -106,6 +106,11 @@ class Sink:
         """A small JSON file for people and machines."""
         self.bytes(name, (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
 
+    @property
+    def begun(self) -> Iterable[str]:
+        """The files that are open."""
+        return self._open.keys()
+
     def close(self, name: str) -> None:
         """Close one file, which is whole."""
         one = self._open.pop(name)
@@ -127,8 +132,8 @@ class Sink:
             if name in self._rows:
                 raise ValueError(f"{name} was closed")
             if len(self._open) >= OPEN:
-                raise InputError(f"the set has more than {OPEN} groups of a source and an instruction, and each would be a file;"
-                                 " give fewer sources, or --set prompts=text")  # fmt: skip
+                raise InputError("the set has so many sources (where prompts is trainer: and instructions), each in files of its"
+                                 f" own, that more than {OPEN} would be open; give fewer, or --set prompts=text")  # fmt: skip
             self._open[name] = begin(self._path(name))
         return self._open[name]
 
@@ -149,6 +154,12 @@ class Shards:
     def name(self) -> str:
         """The file that takes the next row."""
         return self._pattern.format(self.number)
+
+    def cut(self) -> None:
+        """What comes next stands in a file of its own."""
+        if self.name in self._sink.begun:
+            self._sink.close(self.name)
+            self.number += 1
 
     def table(self, table: pa.Table) -> None:
         """Add rows to parquet shards."""
@@ -172,9 +183,12 @@ class Shards:
 
 
 def named(source: str, *more: str) -> str:
-    """A file name of a source: its letters, and a hash where that loses something, so that two never meet."""
+    """A file name of a source: its letters, and a hash where that loses something, so that two never meet.
+
+    A file system may take upper case for lower, so a capital has its hash, too, and a name that ends like one.
+    """
     slug = re.sub(r"[^A-Za-z0-9_-]+", "-", source).strip("-")[:80]
-    # FlagEmbedding takes a name that ends so as a wish to have no negatives from the batch.
-    if slug != source or any(more) or not slug or slug.endswith("no_in_batch_neg"):
+    # FlagEmbedding takes a name that ends with its mark as a wish to have no negatives from the batch.
+    if slug != source or slug != slug.lower() or any(more) or not slug or re.search("(no_in_batch_neg|-[0-9a-f]{8})$", slug):
         slug = f"{slug or 'set'}-{xxhash.xxh3_64_hexdigest(json.dumps([source, *more]).encode())[:8]}"
     return slug

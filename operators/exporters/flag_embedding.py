@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from operators.columns import slices
 from operators.exporters.collection import queries
@@ -17,16 +17,11 @@ class FlagEmbedding(Told):
     """Lists of any length, at least one negative: it divides by their number."""
 
     least: ClassVar[int] = 1
+    place: ClassVar[str] = "the format is its own query_instruction_format"
     positives: Literal["first", "explode", "all"] = Field("all", description="all: the trainer draws one a step")
     negatives: Count = Field("all", description="all, most or a number; it draws train_group_size - 1 of them a step")
     type: Kind = Field("normal", description="how the trainer treats the files")
     in_batch_negatives: bool = Field(True, description="false: files whose name tells it to take none from the batch")
-
-    @model_validator(mode="after")
-    def _instruction_only(self) -> "FlagEmbedding":
-        if self.prompts == "trainer" and self.moved("template"):
-            raise ValueError("template does nothing where prompts is trainer: the format is its own query_instruction_format")
-        return self
 
 
 def write(examples: Examples, p: FlagEmbedding, sink: Sink) -> None:

@@ -43,6 +43,7 @@ class Export(Params):
 class Told(Export):
     """Of trainers that have a place for instructions beside the query."""
 
+    place: ClassVar[str] = ""  # where it is, if the template has no part in it
     prompts: Literal["trainer", "text", "none"] = Field(
         "trainer", description="trainer: where it reads them; text: in the query, by the template; none: left out"
     )
@@ -50,6 +51,8 @@ class Told(Export):
 
     @model_validator(mode="after")
     def _template_acts(self) -> "Told":
+        if self.place and self.prompts == "trainer" and self.moved("template"):
+            raise ValueError(f"template does nothing where prompts is trainer: {self.place}")
         check_template(self.template, self.prompts, self.moved("template"))
         return self
 
@@ -92,6 +95,7 @@ class Exporter:
     usage: Callable[[Any], str]  # Markdown
     configs: Callable[[Any], Mapping[str, str]] = lambda p: {}  # of the README: configuration → data files
     carries: frozenset[str] = field(default_factory=frozenset)  # columns beside texts, scores and instructions
+    dealt: bool = False  # files of a set that ranks share stay files of one rank, in turn
 
 
 def options(params: type[Export]) -> Mapping[str, str]:

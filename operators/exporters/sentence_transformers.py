@@ -31,6 +31,8 @@ LOSSES: dict[str, Layout] = {
     "BinaryCrossEntropyLoss": "labelled pair",
     **dict.fromkeys(("LambdaLoss", "ListNetLoss", "ListMLELoss", "PListMLELoss", "RankNetLoss"), "labelled list"),
 }  # fmt: skip
+_FAMILIES = {"CrossEncoder": "sentence_transformers.cross_encoder", "SparseEncoder": "sentence_transformers.sparse_encoder",
+             "SentenceTransformer": "sentence_transformers"}  # fmt: skip
 _BOUNDED = ("CosineSimilarityLoss", "SparseCosineSimilarityLoss")  # the score is compared with a cosine
 
 
@@ -45,6 +47,13 @@ class SentenceTransformers(Told):
     def layout(self) -> Layout:
         """Which columns the loss takes."""
         return LOSSES[self.loss]
+
+    @property
+    def family(self) -> str:
+        """The kind of model that the loss trains, as its classes are called."""
+        if self.layout.startswith("labelled") or self.loss == "MSELoss":  # of embedders it takes vectors as labels
+            return "CrossEncoder"
+        return "SparseEncoder" if self.loss.startswith("Sparse") else "SentenceTransformer"
 
     @property
     def scored(self) -> bool:
@@ -71,6 +80,9 @@ class SentenceTransformers(Told):
         if self.scores and self.layout != "labelled list":
             told = "has them anyway" if self.layout in ("distilled", "pair") else "takes none"
             raise ValueError(f"scores does nothing with {self.loss}, which {told}; leave it out")
+        if self.prompts == "trainer" and not self.template.endswith("{query}"):
+            raise ValueError("template: where prompts is trainer the text before the query is all that it reads; end it with"
+                             " {query}, or give prompts=text")  # fmt: skip
         return self
 
 
@@ -132,16 +144,16 @@ def _laid(table: pa.Table, p: SentenceTransformers, count: int | None) -> Iterat
 
 def usage(p: SentenceTransformers) -> str:
     """How to load it."""
-    kind = "CrossEncoderTrainer" if p.layout.startswith("labelled") else "SentenceTransformerTrainer"
     return f"""For `{p.loss}`. Each folder below `train` is one source (and instruction); `prompts.json`, if it is there, is the
 trainer's argument `prompts`. Rows of one query share its text: `BatchSamplers.NO_DUPLICATES` keeps them out of one batch.
 
 ```python
 from pathlib import Path
 from datasets import load_dataset
+from {_FAMILIES[p.family]} import {p.family}Trainer, losses
 
 train = {{d.name: load_dataset("parquet", data_files=str(d / "*.parquet"), split="train") for d in Path("train").iterdir()}}
-# {kind}(model=model, train_dataset=train, loss=losses.{p.loss}(model), args=…)
+# {p.family}Trainer(model=model, train_dataset=train, loss=losses.{p.loss}(model), args=…)
 ```
 """
 

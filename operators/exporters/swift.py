@@ -15,6 +15,7 @@ class Swift(Told):
     """One positive a row to embed; lists to rerank."""
 
     least: ClassVar[int] = 1
+    place: ClassVar[str] = "the instruction is the system message"
     task: Literal["embedding", "reranker"] = Field("embedding", description="which of its task types")
     positives: Literal["first", "explode", "all"] = Field("first", description="all: of task=reranker alone")
     negatives: Count = Field("most", description="most, all or a number; as many in every row spares it a slow loop")
@@ -24,8 +25,6 @@ class Swift(Told):
     def _together(self) -> "Swift":
         if self.task == "embedding" and self.positives == "all":
             raise ValueError("positives: its embedding task takes exactly one a row; give first or explode, or task=reranker")
-        if self.prompts == "trainer" and self.moved("template"):
-            raise ValueError("template does nothing where prompts is trainer: the instruction is the system message")
         return self
 
 

@@ -231,7 +231,9 @@ def against(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         if policy in UNFILTERED:
             continue
         peer = {c: at[c, *key] for c in COLLECTIONS if (c, *key) in at}
-        allowed = []
+        allowed: list[tuple[float, tuple[str, str]]] = []
+        if not all(c in peer for c in chosen):
+            continue  # not measured on what policies are chosen on
         for one in [m for m in mine if all((c, "pithead", *m) in at for c in peer)]:
             if all(_fair(at[c, "pithead", *one], peer[c]) for c in chosen):
                 ratio = np.mean([_ratio(at[c, "pithead", *one], peer[c]) for c in chosen])

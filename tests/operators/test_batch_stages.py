@@ -54,9 +54,10 @@ ROW = st.tuples(st.integers(0, 13), st.lists(st.integers(0, 13), max_size=2), HA
 ROWS = st.one_of(st.lists(ROW, max_size=6), st.lists(ROW, min_size=25, max_size=40))
 
 
-def table_of(rows):
-    """(positive, negatives, source, cluster, label) a row; every fourth query is asked twice in another case."""
+def table_of(rows, echo=False):
+    """(positive, negatives, source, cluster, label) a row; every fourth query is asked twice in another case, or says a passage."""
     said = [f"QUERY {i - 1}" if i % 4 == 3 else f"query {i}" for i in range(len(rows))]
+    said = [SAID[i % 14].upper() + "  " if echo and i % 4 == 1 else one for i, one in enumerate(said)]
     return pa.table({
         "query_id": content_ids(said, [str(i) for i in range(len(rows))]), "query": pa.array(said, text),
         "positive_ids": pa.array([[IDS[r[0]]] for r in rows], ids),
@@ -92,6 +93,9 @@ def clashes(batch, kinds, apart=()):
         for b in batch[:i]:
             if a["query"].casefold() == b["query"].casefold():
                 yield "query"
+            for one, other in ((a, b), (b, a)):
+                if one["query"].casefold().strip() in {KEY[x] for x in (*other["positive_ids"], *other["negative_ids"])}:
+                    yield "passage"
             yield from (name for name in apart if a[name] == b[name])
             for kind in kinds:
                 own, theirs = ({kind[x] for x in r["positive_ids"]} for r in (a, b))
@@ -105,10 +109,10 @@ def clashes(batch, kinds, apart=()):
 @given(
     ROWS, st.integers(1, 4), st.integers(1, 3), st.sampled_from(["drop", "short", "mix"]),
     st.booleans(), st.booleans(), st.booleans(), st.sampled_from(["random", "greedy"]), st.integers(1, 2),
-    st.sampled_from([0, 0.5, 1]), st.lists(st.integers(0, 40), max_size=2),
+    st.sampled_from([0, 0.5, 1]), st.lists(st.integers(0, 40), max_size=2), st.booleans(),
 )  # fmt: skip
-def test_every_batch_and_every_rank_keeps_every_promise(rows, share, ranks, remainder, near, paged, labels, packing, epochs, mixed, cuts):
-    table, size = table_of(rows), share * ranks
+def test_every_batch_and_every_rank_keeps_every_promise(rows, share, ranks, remainder, near, paged, labels, packing, epochs, mixed, cuts, echo):
+    table, size = table_of(rows, echo), share * ranks
     used = {**({"classes": CLASSES} if near else {}), **({"documents": PAGES} if paged else {})}
     used |= {"centroids": CENTROIDS} if packing == "greedy" else {}
     by = ("source", "label", "cluster") if packing == "greedy" else ("source", "cluster")
@@ -213,6 +217,29 @@ def test_retrieval_first_then_everything_mixed():
     assert any(len({r["source"] for r in b}) > 1 for b in by_batch(placed).values() if b[0]["stage"])
     first, second = ([r["query_id"] for r in placed if (r["stage"], r["epoch"]) == (0, e)] for e in (0, 1))
     assert sorted(first) == sorted(second) and first != second
+
+
+def test_another_seed_and_another_stage_draw_other_rows_of_a_mixture():
+    table = table_of([(i % 12, [], 0, 0, 0) for i in range(60)])
+
+    def drawn(**seed):
+        placed, _ = composed(table, ComposeBatches(batch_size=1, by=(), stages=(Stage(rows=20), Stage(rows=20)), **seed))
+        return [{r["query_id"] for r in placed if r["stage"] == stage} for stage in (0, 1)]
+
+    sets = [*drawn(), *drawn(seed=1)]
+    assert [len(one) for one in sets] == [20] * 4
+    assert all(sets[i] != sets[j] for i in range(4) for j in range(i))
+    assert drawn() == sets[:2]
+
+
+@pytest.mark.parametrize("mixed", [0, 0.25, 0.5, 1])
+def test_the_share_that_is_mixed_is_exact(mixed):
+    table = table_of([(i, [], 0, 0, 0) for i in range(12)]).append_column("kind", pa.array([f"k{i}" for i in range(12)], text))
+    p = ComposeBatches(batch_size=64, by=("kind",), remainder="short", stages=(Stage(mixed=mixed, epochs=2),), negatives=False)
+    for epoch in (0, 1):  # rows that are alike in nothing meet where they are mixed alone; three are asked twice
+        batches = by_batch([r for r in composed(table, p)[0] if r["epoch"] == epoch]).values()
+        alone = sum(len(b) for b in batches if len(b) == 1)
+        assert 12 - alone <= 12 * mixed <= 12 - alone + 1, mixed
 
 
 def test_difficulty_rises_or_falls_from_batch_to_batch():

@@ -139,3 +139,20 @@ def test_a_question_asked_twice_in_other_words_of_case_or_instruction_is_in_two_
     *melts, rusts = (batch[k] for k in id_pairs(table["query_id"]).tolist())
     assert sorted(melts) == [0, 1, 2]
     assert rusts in melts
+
+
+def test_a_question_whose_duplicate_is_another_rows_positive_or_negative_is_in_another_batch():
+    """Of pairs of duplicate questions (q1, q2), (q2, q3) the second query's own text would be its negative."""
+    queries = ["q0", " TEXT  0", "q2", "text 4"]
+    rows = [([IDS[0]], []), ([IDS[1]], []), ([IDS[2]], [IDS[4]]), ([IDS[3]], [])]
+    table = pa.table({
+        "query_id": content_ids(queries), "query": pa.array(queries, text), "positive_ids": pa.array([r[0] for r in rows], ids),
+        "negative_ids": pa.array([r[1] for r in rows], ids), "source": pa.array(["s"] * 4, text), "cluster": pa.array([0] * 4, pa.int32()),
+    })  # fmt: skip
+    fold = compose_batches(ComposeBatches(batch_size=4, remainder="short"), texts=TEXTS)
+    fold.add(table, 0)
+    found = fold.finish()
+    batch = dict(zip(found.keys.tolist(), found.batch.tolist(), strict=True))
+    q0, q1, q2, q3 = (batch[k] for k in id_pairs(table["query_id"]).tolist())
+    assert q0 != q1 and q2 != q3
+    assert len({q0, q1, q2, q3}) == 2

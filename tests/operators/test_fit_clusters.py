@@ -139,6 +139,39 @@ def test_rows_over_size_is_how_many_clusters_there_are_and_the_share_sampled_han
     assert np.array_equal(again.matrix, made.matrix) and again.quality == made.quality
 
 
+@pytest.mark.parametrize("sizes", [{"": 20}, {"": 20, "web": 30}])
+def test_a_source_without_a_name_has_clusters_as_any_other(tmp_path, sizes):
+    table = sourced(np.random.default_rng(0), sizes)
+    fitted(table, FitClusters(clusters=2, by="source")).save(tmp_path)
+    made = Centroids.load(tmp_path)
+    outcome = apply(assign_clusters, table, AssignClusters(by="source"), centroids=made)
+    assert len(outcome.table) == len(table)
+    assert all((c < 2) == (s == "") for s, c in zip(outcome.table["source"].to_pylist(), outcome.table["cluster"].to_pylist(), strict=True))
+    with pytest.raises(InputError, match="each centroid is of one value"):
+        apply(assign_clusters, table, AssignClusters(), centroids=made)
+    with pytest.raises(InputError, match="but the centroids are of all"):
+        apply(assign_clusters, table, AssignClusters(by="source"), centroids=fitted(table, FitClusters(clusters=2)))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_small_source_has_a_sample_however_small_the_share(seed):
+    table = sourced(np.random.default_rng(seed), {"web": 600, "tiny": 3, "one": 1})
+    p = FitClusters(rows_per_cluster=300, per_cluster=20, by="source")
+    made = fitted(table, p)
+    assert {name: (made.quality[name]["rows"], end - first) for name, (first, end) in made.ranges.items()} == {
+        "web": (600, 2), "tiny": (3, 1), "one": (1, 1),
+    }  # fmt: skip
+    assert made.quality["tiny"]["sampled"] == 3 and 20 <= made.quality["web"]["sampled"] < 90
+    folds = [fit_clusters(p) for _ in range(4)]
+    for i, fold in enumerate(folds):
+        for start in range(i * 151, (i + 1) * 151, 10):
+            fold.add(table.slice(start, min(10, (i + 1) * 151 - start)), 0)
+    for fold in folds[1:]:
+        folds[0].merge(fold)
+    again = folds[0].finish()
+    assert np.array_equal(again.matrix, made.matrix) and again.quality == made.quality
+
+
 def test_quality_is_that_of_scikit_learn():
     from sklearn.metrics import silhouette_score
 

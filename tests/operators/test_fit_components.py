@@ -89,6 +89,11 @@ def test_a_component_of_nearly_all_rows_fails_the_step_and_what_does_nothing_is_
     told = _floor(measure_components(joined(table_of(rows), p), p), p)
     assert told is not None and told.startswith("4 of 5 ids hang together, more than max_share 0.5")
     assert _floor(measure_components(joined(table_of(rows), p), FitComponents(max_share=0.8)), FitComponents(max_share=0.8)) is None
+    whole = measure_components(joined(table_of([(i, [0], i) for i in range(1, 4)]), p), p)
+    told = _floor(whole, p)
+    assert told is not None and told.startswith("3 of 3 ids hang together"), "all of it on one side is no split"
+    assert _floor(whole, FitComponents(max_share=1)) is None
+    assert _floor(measure_components(joined(table_of([(1, [0], 1)]), p), p), p) is None
     with pytest.raises(ValidationError, match="by names a column twice, or the key"):
         FitComponents(by=("query_id",), passages=())
     with pytest.raises(ValidationError, match="passages: doc_id is not among by"):
