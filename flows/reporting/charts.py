@@ -45,7 +45,7 @@ class Histogram:
     tone: str
     bars: list[Bar]
     ticks: list[Tick]
-    facts: list[tuple[str, str]] = field(default_factory=list)
+    top: str  # what the highest bar counts
     marks: list[Tick] = field(default_factory=list)
 
 
@@ -104,10 +104,12 @@ def of_scores(name: str, tone: str, scores: Scores, low: float, high: float) -> 
     """Scores on an axis between two ends, with a line at their median."""
     fine = np.linspace(scores.low, scores.high, len(scores.bins) + 1)
     at = np.clip((((fine[:-1] + fine[1:]) / 2 - low) / (high - low) * BARS).astype(np.int64), 0, BARS - 1)
-    bars = bars_of(np.bincount(at, scores.bins, BARS).astype(np.int64), np.linspace(low, high, BARS + 1).tolist())
+    counts = np.bincount(at, scores.bins, BARS).astype(np.int64)
+    bars = bars_of(counts, np.linspace(low, high, BARS + 1).tolist())
     middle = scores.percentile(0.5)
     lines = [tick((middle - low) / (high - low), f"median {number(middle)}")]
-    return Histogram(name, tone, bars, [tick((x - low) / (high - low), number(x)) for x in ticks_of(low, high)], marks=lines)
+    ticks = [tick((x - low) / (high - low), number(x)) for x in ticks_of(low, high)]
+    return Histogram(name, tone, bars, ticks, count(counts.max()), lines)
 
 
 def of_lengths(name: str, tone: str, lengths: Lengths, longest: int) -> Histogram:
@@ -121,7 +123,7 @@ def of_lengths(name: str, tone: str, lengths: Lengths, longest: int) -> Histogra
     span = math.log2(ends[-1] / ends[0])
     every = 2 if len(powers) > 7 else 1
     marks = [tick((p - math.log2(ends[0])) / span, count(2**p)) for p in powers if p % every == 0 and 2**p >= ends[0]]
-    return Histogram(name, tone, bars_of(counts, ends, lambda x: count(x)), marks)
+    return Histogram(name, tone, bars_of(counts, ends, count), marks, count(counts.max()))
 
 
 def edges_of(longest: int) -> list[int]:

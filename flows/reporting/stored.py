@@ -78,7 +78,10 @@ def candidates(steps: Steps, wanted: int) -> tuple[dict[str, Any], calibrate.Sco
             found = calibrate.scored(table, column)
             if not len(found.value):
                 continue
-            told = {"step": step["step"], "scores": column, "rows": len(table), "negatives": wanted}
+            told: dict[str, Any] = {"step": step["step"], "scores": column, "rows": len(table), "negatives": wanted}
+            shown = {"positives": found.positive, "candidates": found.value}
+            told["distributions"] = {key: calibrate.percentiles(numbers) for key, numbers in shown.items() if len(numbers)}
+            told["queries_without_a_scored_positive"] = int(np.isinf(found.lowest).sum())
             return calibrate.judged(told, table, found, wanted), found
     return None
 
