@@ -23,6 +23,7 @@ from flows.reporting.page import clip
 from flows.reporting.sample import Repeats, RowSample
 from operators.columns import content_ids, put
 from tests.browser import look
+from tests.conftest import DATA
 from tests.exporting import ODD, publish, table_of
 from tests.flows.test_main_flow import write_pairs
 
@@ -62,7 +63,10 @@ class Seen(HTMLParser):
 def whole(tmp_path_factory):
     """A mined set in its store."""
     home = tmp_path_factory.mktemp("report")
-    changes = (f"pairs.path={write_pairs(home / 'pairs.jsonl')}", "vectors.using.encoder=static", "asked.using.encoder=static",
+    pairs = write_pairs(home / "pairs.jsonl")
+    again = json.loads(pairs.read_text().splitlines()[0]) | {"query": "the same passage, asked for once more"}
+    pairs.write_text(pairs.read_text() + json.dumps(again) + "\n")
+    changes = (f"pairs.path={pairs}", "vectors.using.encoder=static", "asked.using.encoder=static",
                "scored.max_candidates=10", "negatives.max_rejected=1", "centroids.clusters=3", "batches.batch_size=8")  # fmt: skip
     sets = [x for change in changes for x in ("--set", change)]
     assert main(["run", "mine", *sets, "--store", str(home / "s"), "--workers", "0", "--buckets", "4", "--json"]) == 0
@@ -336,3 +340,38 @@ def test_other_kinds_of_sets_and_an_empty_one_have_a_page(tmp_path, capsys):
     assert "2 documents" in (tmp_path / "c.html").read_text()
     reported(capsys, tmp_path / "none", tmp_path / "n.html")
     assert "The set has no rows." in (tmp_path / "n.html").read_text()
+
+
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+
+
+def executed(name: str) -> str:
+    """What the cells of a notebook print, run from top to bottom."""
+    import nbformat
+    from nbclient import NotebookClient
+
+    book = nbformat.read(NOTEBOOKS / f"{name}.ipynb", 4)
+    NotebookClient(book, timeout=300, resources={"metadata": {"path": str(NOTEBOOKS)}}).execute()
+    told = [o.get("text") or o.get("data", {}).get("text/plain", "") for c in book.cells for o in c.get("outputs", [])]
+    return "\n".join(told)
+
+
+@pytest.mark.parametrize(("name", "said"), [("choose_a_margin", "suggested: "), ("read_the_rejects", "duplicate")])
+def test_the_notebooks_that_look_at_a_set_run(whole, monkeypatch, name, said):
+    monkeypatch.setenv("PITHEAD_STORE", str(whole / "s"))
+    monkeypatch.setenv("PITHEAD_FLOW", "mine")
+    assert said in executed(name)
+
+
+def test_the_notebook_from_a_corpus_to_a_model_trains_one(monkeypatch):
+    told = executed("from_corpus_to_model")
+    assert "train_loss" in told
+    if DATA.exists():
+        before, after = map(float, re.search(r"\((0\.\d+), (0\.\d+)\)", told).groups())
+        assert after > before
+
+
+def test_new_notebooks_are_kept_without_outputs():
+    for name in ("choose_a_margin", "read_the_rejects", "from_corpus_to_model"):
+        book = json.loads((NOTEBOOKS / f"{name}.ipynb").read_text())
+        assert not any(c.get("outputs") or c.get("execution_count") for c in book["cells"])
