@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from cluster.store import Store
@@ -21,6 +21,7 @@ from flows.reporting.batches import Batches
 from flows.reporting.fold import Fold, Tally
 from flows.reporting.page import clip
 from flows.reporting.sample import Repeats, RowSample
+from operators import columns
 from operators.columns import content_ids, put
 from tests.browser import look
 from tests.conftest import DATA
@@ -256,7 +257,8 @@ def _lowest(counts, most):
     return [names[i] for i in np.argsort(drawn)[:most]]
 
 
-@given(st.lists(st.tuples(st.integers(0, 30), st.sampled_from("abc")), min_size=1, max_size=120), st.integers(1, 40), st.integers(1, 12))
+@given(st.lists(st.tuples(st.integers(0, 30), st.sampled_from("abc")), min_size=1, max_size=120), st.integers(1, 9), st.integers(1, 6))
+@example([(i % 30, "a") for i in range(120)], 5, 3)
 @settings(max_examples=40, deadline=None, phases=[Phase.explicit, Phase.generate])
 def test_batches_are_whole_wherever_their_rows_stand(rows, size, count):
     table = pa.table({"batch": pa.array([b for b, _ in rows], pa.int64()), "source": [s for _, s in rows]})
@@ -266,10 +268,10 @@ def test_batches_are_whole_wherever_their_rows_stand(rows, size, count):
     told = fold.finish()
     of = {b: Counter(s for x, s in rows if x == b) for b, _ in rows}
     assert told["looked_at"] == min(count, len(of))
-    if count >= len(of):
-        assert told["sizes"] == [sum(of[b].values()) for b in sorted(of)]
-        assert told["purity"]["source"]["shares"] == [max(of[b].values()) / sum(of[b].values()) for b in sorted(of)]
-    assert set(told["sizes"]) <= {sum(c.values()) for c in of.values()}
+    drawn = columns.mix(np.array(sorted(of), np.uint64))
+    kept = sorted(sorted(of)[i] for i in np.argsort(drawn)[:count])
+    assert told["sizes"] == [sum(of[b].values()) for b in kept]
+    assert told["purity"]["source"]["shares"] == [max(of[b].values()) / sum(of[b].values()) for b in kept]
 
 
 def test_memory_of_a_fold_does_not_grow_with_a_column_s_values(monkeypatch):
@@ -294,6 +296,7 @@ def test_a_fold_is_the_same_however_the_set_is_cut():
 
 
 @given(st.text(max_size=900), st.integers(1, 200))
+@example("'<&" * 300, 200)
 @settings(max_examples=60, deadline=None)
 def test_a_clipped_text_is_short_however_it_is_escaped(text, size):
     made = clip(text, size)
