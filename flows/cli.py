@@ -81,6 +81,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--last", type=int, default=10, metavar="N", help="runs that are told of (default: 10)")
     sub.add_argument("--store", default=STORE, help="folder or address of the store (default: %(default)s)")
     _export(verb("export", "a published set in the files of a trainer; alone, it lists the trainers", flow=False))
+    _report(verb("report", "one page of HTML that shows what a published set holds", flow=False))
     sub = verb("schema", "the JSON schema of flow files, for editors", flow=False)
     sub = verb("init", "make a project: flow, prompts, models.yaml, operators", flow=False)
     sub.add_argument("folder", metavar="DIR")
@@ -137,6 +138,14 @@ def _export(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--to", metavar="TRAINER", help="whose files; without a set, its options are listed")
     sub.add_argument("--out", metavar="DIR", help="a new folder")
     sub.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="such as negatives=5 or positives=explode")
+    sub.add_argument("--store", default=STORE, help="folder or address of the store (default: %(default)s)")
+
+
+def _report(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("found", metavar="SET_OR_FLOW", help="a published set's folder, or a flow that published one")
+    sub.add_argument("--out", metavar="FILE", default="", help="the page (default: the flow's name and .html, here)")
+    told = "people's queries, in any form that read_queries knows, to compare the set's with"
+    sub.add_argument("--queries", metavar="FILE", default="", help=told)
     sub.add_argument("--store", default=STORE, help="folder or address of the store (default: %(default)s)")
 
 

@@ -218,3 +218,12 @@ def do_export(args: argparse.Namespace) -> int:
     lines += [f"{'it is there already: ' if made.get('there') else ''}{args.out}/README.md says how to load it"]
     emit(args, {"status": 0, **made}, "\n".join(lines))
     return 0
+
+
+def do_report(args: argparse.Namespace) -> int:
+    """Write a published set's page."""
+    from flows.report import report
+
+    made = report(args.found, args.out, args.store, args.queries)
+    emit(args, {"status": 0, **made}, f"{made['out']}: {made['figures']['set']['rows']} rows on a page of {made['bytes']} bytes")
+    return 0
