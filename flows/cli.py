@@ -7,7 +7,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 STORE = "store"
@@ -68,6 +68,7 @@ def parser() -> argparse.ArgumentParser:
     engine(sub)
     sub.add_argument("--wait", action="store_true", help="follow the log; exit with the flow's status")
     _export(verb("export", "a published set in the files of a trainer; alone, it lists the trainers", flow=False))
+    _evaluate(verb("evaluate", "train students on a published set and rank judged collections with them", flow=False), engine)
     sub = verb("schema", "the JSON schema of flow files, for editors", flow=False)
     sub = verb("init", "make a project: flow, prompts, models.yaml, operators", flow=False)
     sub.add_argument("folder", metavar="DIR")
@@ -80,6 +81,21 @@ def _export(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--out", metavar="DIR", help="a new folder")
     sub.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="such as negatives=5 or positives=explode")
     sub.add_argument("--store", default=STORE, help="folder or address of the store (default: %(default)s)")
+
+
+def _evaluate(sub: argparse.ArgumentParser, engine: Callable[[argparse.ArgumentParser], None]) -> None:
+    sub.add_argument("found", metavar="SET_OR_FLOW", help="a published set's folder, or a flow that published one")
+    told = "with corpus, queries and qrels, BEIR's or parquet; several with commas; or a file of judgements in one"
+    sub.add_argument("--on", metavar="FOLDER[,..]", required=True, help=told)
+    told = "an encoder of models.yaml, such as minilm or static (default: %(default)s)"
+    sub.add_argument("--student", metavar="KEY", default="static", help=told)
+    sub.add_argument("--seeds", type=int, default=3, metavar="N", help="trainings, pooled (default: %(default)s)")
+    sub.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of the training, such as loss=listwise")
+    told = "what becomes of training rows that repeat a judged query (default: %(default)s)"
+    sub.add_argument("--contaminated", choices=["refuse", "drop", "keep"], default="refuse", help=told)
+    sub.add_argument("--store", default=STORE, help="folder or address of the store (default: %(default)s)")
+    sub.add_argument("--out", metavar="FILE", help="write everything as JSON, too")
+    engine(sub)
 
 
 def _show(sub: argparse.ArgumentParser) -> None:

@@ -173,6 +173,23 @@ def do_submit(args: argparse.Namespace) -> int:
         return submit([*verb, "--workers", str(args.workers), *cut], args.address, folder, wait=args.wait)
 
 
+def do_evaluate(args: argparse.Namespace) -> int:
+    """Train students on a set, rank collections with them, compare."""
+    from flows import evaluate
+
+    engine = engine_of(args)
+    progress = Progress()
+    bench = Bench(Store(args.store), engine, args.buckets or 0, progress, every=max(progress.interval, 2.0))
+    try:
+        value = evaluate.evaluate(args, bench)
+    finally:
+        engine.close()
+    if args.out:
+        evaluate.write(args.out, value)
+    emit(args, {"status": 0, **value}, evaluate.report(value))
+    return 0
+
+
 def do_schema(args: argparse.Namespace) -> int:
     """The JSON schema of flow files."""
     from flows.schema import schema

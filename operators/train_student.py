@@ -33,6 +33,9 @@ class TrainStudent(Params):
     loss: Literal["infonce", "listwise"] = Field(default="infonce", description="listwise: a row's scores are its teacher's")
     negatives: int = Field(default=0, ge=0, le=255, description="of each row, the first so many")
     masks: bool = Field(default=False, description="what a row's masked_ids name is no negative of it")
+    candidates: str = Field(
+        default="", description="of listwise: a score column of candidate_ids; the first ``negatives`` of these are the list"
+    )
     contrastive: float | None = Field(default=None, ge=0, description="of listwise: the weight of InfoNCE beside it; 0.1")
     scale: float = Field(default=20.0, gt=0, description="of cosines: one by the student's temperature")
     teacher_temperature: float | None = Field(
@@ -50,10 +53,10 @@ class TrainStudent(Params):
 
     @model_validator(mode="after")
     def _every_option_acts(self) -> Self:
-        if self.loss != "listwise" and (self.contrastive is not None or self.teacher_temperature is not None):
-            raise ValueError("contrastive and teacher_temperature belong to loss listwise: leave them out")
-        if self.loss == "listwise" and not self.negatives:
-            raise ValueError("loss listwise needs negatives: the list is a positive and so many negatives")
+        if self.loss != "listwise" and (self.moved("contrastive", "teacher_temperature") or self.candidates):
+            raise ValueError("candidates, contrastive and teacher_temperature belong to loss listwise: leave them out")
+        if self.loss == "listwise" and self.negatives < (2 if self.candidates else 1):
+            raise ValueError("loss listwise needs negatives: the list is a positive and so many negatives, or so many candidates")
         if self.batches == "set" and self.batch_size is not None:
             raise ValueError("batch_size does nothing where batches are the set's: leave it out, or say batches: random")
         if self.masks and self.loss == "listwise" and self.contrastive == 0:
@@ -62,11 +65,18 @@ class TrainStudent(Params):
 
 
 def _reads(p: TrainStudent) -> Columns:
-    negative = {"negative_ids": ids} if p.negatives else {}
-    told = {"positive_scores": scores, "negative_scores": scores} if p.loss == "listwise" else {}
+    negative = {"negative_ids": ids} if p.negatives and not p.candidates else {}
+    told = dict.fromkeys(_told(p).values(), scores) | ({"candidate_ids": ids} if p.candidates else {})
     masked = {"masked_ids": ids} if p.masks else {}
     return {"query_id": row_id, "query": text, "positive_ids": ids, **negative, **told, **masked,
             **(_PLACES if p.batches == "set" else {})}  # fmt: skip
+
+
+def _told(p: TrainStudent) -> dict[str, str]:
+    """The lists that a teacher scored, and the columns of its scores."""
+    if p.loss != "listwise":
+        return {}
+    return {"candidate_ids": p.candidates} if p.candidates else {"positive_ids": "positive_scores", "negative_ids": "negative_scores"}
 
 
 class _Training:
@@ -106,30 +116,40 @@ def _in_order(p: TrainStudent, tables: Sequence[pa.Table]) -> pa.Table:
     """The rows that teach, in an order that no cut changes: by place in the set, or by id."""
     table = pa.concat_tables(tables) if tables else pa.table({c: pa.array([], t) for c, t in _reads(p).items()})
     good = np.diff(columns.flat(table["positive_ids"])[0]) > 0
-    if p.loss == "listwise":
-        for name, most in (("positive_scores", 1), ("negative_scores", p.negatives)):
-            offsets, values = _firsts(table[name], most)
-            good &= np.bincount(parents(offsets)[np.isfinite(floats(values))], minlength=len(table)) > 0
+    for of, name in _told(p).items():
+        offsets, values = _firsts(table[name], _most(p, of))
+        good &= np.bincount(parents(offsets)[np.isfinite(floats(values))], minlength=len(table)) > bool(p.candidates)
     table = table.filter(pa.array(good))
     by = ["position", "query_id"] if p.batches == "set" else ["query_id", "query"]
     return table.sort_by([(c, "ascending") for c in by]).slice(0, p.max_rows).combine_chunks()
 
 
+def _most(p: TrainStudent, name: str) -> int:
+    """How many of a list are looked at."""
+    return 1 if name == "positive_ids" else p.negatives
+
+
 def _rows(table: pa.Table, p: TrainStudent, queries: Sequence[Sequence[int]]) -> tuple[list[Row], pa.Array]:
     """A `Row` of each, and the ids of the passages that they count by."""
-    lists = [_firsts(table["positive_ids"], 1)]
-    lists += [_firsts(table["negative_ids"], p.negatives)] if p.negatives else []
-    lists += [columns.flat(table["masked_ids"])] if p.masks else []
-    every = pa.concat_arrays([values for _, values in lists])
-    at = [_by_row(offsets, number) for (offsets, _), number in zip(lists, codes([v for _, v in lists]), strict=True)]
-    wanted = every.unique().take(pa.array(np.argsort(columns.id_pairs(every.unique()))))  # in the order that codes count in
-    negatives, masked = at[1] if p.negatives else [()] * len(table), at[-1] if p.masks else [()] * len(table)
-    told = _scores(table, p) if p.loss == "listwise" else [()] * len(table)
+    names = [n for n in ("positive_ids", "negative_ids", "candidate_ids") if n in _reads(p)]
+    lists = {name: _firsts(table[name], _most(p, name)) for name in names}
+    lists |= {"masked_ids": columns.flat(table["masked_ids"])} if p.masks else {}
+    every = pa.concat_arrays([values for _, values in lists.values()])
+    number = codes([values for _, values in lists.values()])
+    at = {name: _by_row(lists[name][0], one) for name, one in zip(lists, number, strict=True)}
+    wanted = every.unique()
+    pairs = columns.id_pairs(wanted)
+    wanted = wanted.take(pa.array(np.lexsort((pairs["lo"], pairs["hi"]))))  # the order that codes count in
+    none: list[list[Any]] = [[]] * len(table)
+    scored = _scores(table, p) if p.loss == "listwise" else none
     rows = []
-    for query, [positive], others, mask, scored in zip(queries, at[0], negatives, masked, told, strict=True):
-        kept = [i for i, one in enumerate(scored) if one == one] if len(scored) else range(1 + len(others))
-        passages = [positive, *others]
-        rows.append(Row(query, [passages[i] for i in kept], [float(scored[i]) for i in kept if len(scored)], mask))
+    for i, query in enumerate(queries):
+        [positive], others, masked = at["positive_ids"][i], at.get("negative_ids", none)[i], at.get("masked_ids", none)[i]
+        given = at["candidate_ids"][i] if p.candidates else [positive, *others]
+        listed = {one: score for one, score in zip(given, scored[i], strict=False) if score == score}
+        # what a teacher scored as a candidate is no negative: how good it is the list tells
+        masked = [*masked, *(one for one in listed if one != positive)] if p.candidates else masked
+        rows.append(Row(query, positive, others, masked, [*listed], [*listed.values()]))
     return rows, wanted
 
 
@@ -145,12 +165,12 @@ def _by_row(offsets: Array, values: Array) -> list[list[Any]]:
 
 
 def _scores(table: pa.Table, p: TrainStudent) -> list[list[float]]:
-    """The teacher's scores of a row's positive and negatives, spread between the 1st and 99th percentile of all; NaN: none."""
-    first, others = (_firsts(table[c], n) for c, n in (("positive_scores", 1), ("negative_scores", p.negatives)))
-    every = np.concatenate([floats(values) for _, values in (first, others)])
-    low, high = np.nanpercentile(every, [1, 99])
-    spread = [np.clip((floats(values) - low) / max(high - low, 1e-9), 0, 1) for _, values in (first, others)]
-    return [[*a, *b] for a, b in zip(_by_row(first[0], spread[0]), _by_row(others[0], spread[1]), strict=True)]
+    """The teacher's scores of a row's list, spread between the 1st and the 99th percentile of all; NaN where there is none."""
+    found = [_firsts(table[name], _most(p, of)) for of, name in _told(p).items()]
+    low, high = np.nanpercentile(np.concatenate([floats(values) for _, values in found]), [1, 99])
+    spread = [np.clip((floats(values) - low) / max(high - low, 1e-9), 0, 1) for _, values in found]
+    by_row = [_by_row(ends, one) for (ends, _), one in zip(found, spread, strict=True)]
+    return [[v for one in row for v in one] for row in zip(*by_row, strict=True)]
 
 
 def _steps(table: pa.Table, p: TrainStudent) -> list[Array]:

@@ -26,12 +26,19 @@ _PENALTY = 1e4  # taken off a masked logit, as a trainer does whose loss must st
 
 
 class Row(NamedTuple):
-    """A query's tokens, and its passages by their place in a list of tokens: its positive first."""
+    """A query's tokens, and its passages by their place in a list of tokens."""
 
     query: Sequence[int]
-    passages: Sequence[int]
-    scores: Sequence[float] = ()  # the teacher's, of ``passages``
+    positive: int
+    negatives: Sequence[int] = ()
     masked: Sequence[int] = ()  # no positives of it and no negatives either
+    listed: Sequence[int] = ()  # what a teacher scored
+    scores: Sequence[float] = ()  # of ``listed``
+
+    @property
+    def passages(self) -> list[int]:
+        """All that it brings into a batch."""
+        return [self.positive, *self.negatives, *self.listed]
 
 
 @dataclass(frozen=True)
@@ -219,14 +226,14 @@ def loss(logits: Any, batch: Sequence[Row], pool: Sequence[int], settings: Setti
     if settings.contrastive:
         off = torch.zeros(logits.shape)
         for i, row in enumerate(batch):
-            out = [column[m] for m in row.masked if m in column and m != row.passages[0]]
+            out = [column[m] for m in row.masked if m in column and m != row.positive]
             off[i, out] = _PENALTY
-        target = torch.tensor([column[row.passages[0]] for row in batch])
+        target = torch.tensor([column[row.positive] for row in batch])
         total = total + settings.contrastive * torch.nn.functional.cross_entropy(logits - off, target)
     if settings.listwise:
         for i, row in enumerate(batch):
             told = torch.tensor(row.scores, dtype=torch.float32) / settings.temperature
-            own = torch.log_softmax(logits[i, [column[p] for p in row.passages]], dim=0)
+            own = torch.log_softmax(logits[i, [column[p] for p in row.listed]], dim=0)
             wanted = torch.log_softmax(told, dim=0)
             total = total + settings.listwise / len(batch) * (wanted.exp() * (wanted - own)).sum()
     return total
