@@ -21,6 +21,7 @@ from operators.index_texts import Texts
 
 Array = np.ndarray[Any, Any]
 _PLACES = {"batch": pa.int64(), "position": pa.int64(), "stage": pa.int32()}
+_LISTS = {"positive_ids": "positive_scores", "negative_ids": "negative_scores"}
 _RATES = {"static": 1e-2}  # by back end
 
 
@@ -76,7 +77,7 @@ def _told(p: TrainStudent) -> dict[str, str]:
     """The lists that a teacher scored, and the columns of its scores."""
     if p.loss != "listwise":
         return {}
-    return {"candidate_ids": p.candidates} if p.candidates else {"positive_ids": "positive_scores", "negative_ids": "negative_scores"}
+    return {"candidate_ids": p.candidates} if p.candidates else _LISTS
 
 
 class _Training:
