@@ -19,8 +19,9 @@ from cluster.task import Bench, manifest_of
 from flows.collection import Collection, Steps, collection_of, judged, ranked, scored, step, tests_of
 from flows.config import CONFIGS, FlowConfig
 from flows.export import set_of
-from flows.faults import FlowError, sentences
+from flows.faults import FlowError, did_you_mean, sentences
 from flows.flow import Flow, checked
+from flows.lookup import read_models
 from flows.plan import plan
 from flows.run import run
 from operators.compare_arms import Comparison
@@ -62,6 +63,14 @@ def training(folder: str, changes: Sequence[str]) -> dict[str, Any]:
     except ValidationError as error:
         raise FlowError(sentences(error, "--set", TrainStudent.model_fields)) from error
     return given
+
+
+def check_student(key: str) -> None:
+    """Raise `InputError` unless models.yaml, the package's or that of where you stand, has such an encoder."""
+    models = read_models([Path.cwd(), CONFIGS])
+    if key not in models or models[key].kind != "encoder":
+        encoders = [name for name, entry in models.items() if entry.kind == "encoder"]
+        raise InputError(f"--student {key}: models.yaml has no encoder of this name{did_you_mean(key, encoders)}")
 
 
 def steps_of(folder: str, on: Sequence[Collection], student: str, seeds: int, how: dict[str, Any], drop: bool) -> Steps:
@@ -110,6 +119,7 @@ def evaluate(args: argparse.Namespace, bench: Bench) -> dict[str, Any]:
         raise InputError(f"{args.found}: a set is read from a local folder; copy it from there")
     folder = str(home.local.absolute() / name)
     how = training(folder, args.set)
+    check_student(args.student)
     flow = composed(steps_of(folder, on, args.student, args.seeds, how, args.contaminated == DROP))
     run(flow, bench, until="found", latest=False)
     counts = artifact(flow, bench.store, "found", Contamination).counts

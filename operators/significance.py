@@ -50,8 +50,8 @@ def permutation_p(paired: Array, seed: int = 0, draws: int = DRAWS) -> float:
     """How likely the mean of (Q,) differences is as far from 0 where each sign is a coin's: two-sided; exact for few queries."""
     from scipy.stats import permutation_test
 
-    if not np.any(paired):
-        return 1.0
+    if len(paired) < 2 or not np.any(paired):
+        return 1.0  # of one query both signs are as far from 0
     random = np.random.default_rng(seed)
     told = permutation_test(
         (paired,), _mean, permutation_type="samples", vectorized=True, n_resamples=draws, rng=random, batch=1000
