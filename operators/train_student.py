@@ -22,7 +22,7 @@ from operators.index_texts import Texts
 Array = np.ndarray[Any, Any]
 _PLACES = {"batch": pa.int64(), "position": pa.int64(), "stage": pa.int32()}
 _LISTS = {"positive_ids": "positive_scores", "negative_ids": "negative_scores"}
-_RATES = {"static": 1e-2}  # by back end
+_RATES = {"static": 3e-2}  # by back end
 
 
 class TrainStudent(Params):
@@ -46,7 +46,7 @@ class TrainStudent(Params):
     batch_size: int | None = Field(default=None, ge=2, description="of random; 64")
     max_rows: int = Field(default=100_000, ge=1, description="the first by position, or of random batches by id")
     epochs: int = Field(default=1, ge=1)
-    learning_rate: float | None = Field(default=None, gt=0, description="at its height; 2e-5, of a static encoder 0.01")
+    learning_rate: float | None = Field(default=None, gt=0, description="at its height; 2e-5, of a static encoder 0.03")
     warmup: float = Field(default=0.1, ge=0, lt=1, description="share of the steps in which the rate rises; then it falls to 0")
     max_tokens: int = Field(default=128, ge=8, description="of a text in training; what is longer is cut")
     dtype: Literal["float32", "bfloat16"] = Field(default="float32", description="of the products; weights are float32")
