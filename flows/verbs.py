@@ -186,7 +186,8 @@ def do_evaluate(args: argparse.Namespace) -> int:
 
     execution = execution_of(args)
     engine, progress = engine_of(execution), Progress()
-    bench = Bench(Store(args.store), engine, execution.buckets or 0, progress, placement=execution.steps, every=max(progress.interval, 2.0))
+    store, every = Store(args.store), max(progress.interval, 2.0)
+    bench = Bench(store, engine, execution.buckets or 0, progress, placement=execution.steps, every=every)
     try:
         value = evaluate.evaluate(args, bench)
     finally:
