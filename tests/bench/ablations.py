@@ -16,7 +16,7 @@ from cluster.local_engine import LocalEngine
 from cluster.store import Store
 from cluster.task import Bench
 from flows.collection import Collection, collection_of
-from flows.evaluate import artifact, composed, table
+from flows.evaluate import artifact, composed
 from flows.progress import Progress
 from flows.run import run
 from operators.compare_arms import Comparison
@@ -67,9 +67,9 @@ def main() -> None:
                     mine = {(r["collection"], r["student"], r["arm"], r.get("versus")) for r in made}
                     rest = [r for r in stored("ablations") if (r["collection"], r["student"], r["arm"], r.get("versus")) not in mine]
                     save("ablations", [*rest, *made])
+                    write_table(stored("ablations"))
         finally:
             engine.close()
-    write_table(stored("ablations"))
 
 
 def write_table(rows: list[dict[str, Any]]) -> None:
@@ -77,13 +77,12 @@ def write_table(rows: list[dict[str, Any]]) -> None:
     path = RESULTS.parent / "RESULTS.md"
     start, end = "<!-- ablations -->\n", "<!-- /ablations -->\n"
     said = path.read_text(encoding="utf-8") if path.exists() else f"# Results\n\n{start}{end}"
-    keys = ("collection", "student", "arm", "rows", "seeds", "ndcg10", "versus", "gain", "low", "high", "p_corrected", "detectable")
+    keys = ("collection", "student", "arm", "rows", "seeds", "ndcg10", "versus", "gain", "low", "high", "p", "p_corrected", "detectable")
     lines = ["| " + " | ".join(keys) + " |", "|" + "---|" * len(keys)]
     lines += ["| " + " | ".join(_told(row.get(k, "")) for k in keys) + " |" for row in rows]
     before, _, rest = said.partition(start)
     _, _, after = rest.partition(end)
     path.write_text(before + start + "\n".join(lines) + "\n" + end + after, encoding="utf-8")
-    print(table(rows))
 
 
 def _told(value: Any) -> str:
