@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cluster.store import Store
-from cluster.task import manifest_of
+from cluster.task import StepFailed, manifest_of
 from cluster.work import Work
 
 PASSING = ("x", "c")  # names of what exists only until the step is whole
@@ -29,18 +29,28 @@ def check(store: Store, home: str, read: frozenset[str] | None = None) -> list[s
     return faults
 
 
+class Lost(StepFailed):
+    """What exists only until the step is whole is not as committed."""
+
+
 def damaged(store: Store, work: Work) -> list[str]:
-    """One sentence for every file that the work reads and that is not as committed; they are un-committed."""
+    """One sentence for every file of another step that the work reads and that is not as committed; they are un-committed.
+
+    Raises `Lost` where it is one of its own step.
+    """
     read = frozenset(_read(work))
     homes = sorted({"/".join(file.split("/")[:2]) for file in read if file.startswith("steps/")} - {work.home})
     faults = [fault for home in homes if store.exists(f"{home}/manifest.json") for fault in check(store, home, read)]
+    lost = []
     for name in store.names(f"{work.home}/commits"):
         record = store.read_json(f"{work.home}/commits/{name}")
-        if not record or not record["part"].startswith(PASSING) or record["file"] not in read:
+        if not record or not record["part"].startswith(PASSING):
             continue
-        if others(store, {record["file"]: record["sha256"]}):
+        if others(store, {record["file"]: record["sha256"]}) if record["file"] in read else not store.exists(record["file"]):
             store.remove(f"{work.home}/commits/{name}")
-            faults.append(f"{record['file']}: its bytes are not those that were committed; the next run makes it again")
+            lost.append(record["file"])
+    if lost and not faults:
+        raise Lost(f"{', '.join(lost)}: their bytes are not those that were committed; run again to go on")
     return faults
 
 
