@@ -3,8 +3,8 @@
 from collections.abc import Generator, Sequence
 from typing import Protocol
 
+from cluster.rooms import Room
 from cluster.work import Report, Work
-from operators.contract import Needs
 
 SMALL = 2000  # rows; steps below it that load no model run on the driver: a worker costs more
 FEW = 1 << 24  # of a cross, rows of the left times rows of the right; see operators/engines/search.py
@@ -13,7 +13,7 @@ FEW = 1 << 24  # of a cross, rows of the left times rows of the right; see opera
 class Engine(Protocol):
     """Where work is done."""
 
-    def run(self, work: Sequence[Work], needs: Needs) -> Generator[Report, None, None]:
+    def run(self, work: Sequence[Work], room: Room) -> Generator[Report, None, None]:
         """Do all of it, in any order; one report a unit. Closed early, it drops what is under way."""
         ...
 
@@ -22,9 +22,12 @@ class Engine(Protocol):
         ...
 
 
-def is_small(work: Sequence[Work]) -> bool:
-    """Whether the driver does this itself: few rows, no model to load, and none of the user's code, which may crash."""
-    if not all(w.op.startswith("operators.") for w in work):
+def is_small(work: Sequence[Work], room: Room) -> bool:
+    """Whether the driver does this itself: few rows, no model to load, and none of the user's code, which may crash.
+
+    Not where a cluster file says on which nodes it is to be done: only they may have the files, or the right to.
+    """
+    if room.resources or room.labels or not all(w.op.startswith("operators.") for w in work):
         return False
     models = any('"kind"' in ref for w in work for ref in w.using.values())
     pairs = sum(w.extra.get("pairs", 0) for w in work)

@@ -11,9 +11,9 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 
 from cluster.engine import is_small
+from cluster.rooms import Room
 from cluster.work import ATTEMPTS, Report, Work, encode, execute
 from cluster.worker import THREADS
-from operators.contract import Needs
 
 ROOT = str(Path(__file__).parent.parent)
 
@@ -65,24 +65,25 @@ class LocalEngine:
         self.size = workers
         self.pool: list[Worker] = []
 
-    def run(self, work: Sequence[Work], needs: Needs) -> Generator[Report, None, None]:
+    def run(self, work: Sequence[Work], room: Room) -> Generator[Report, None, None]:
         """Do all of it; a part whose process died is tried again, three times in all."""
-        if self.size == 0 or is_small(work):
+        if self.size == 0 or is_small(work, room):
             yield from map(execute, work)
             return
-        while len(self.pool) < min(self.size, len(work)):
+        wanted = min(self.size, len(work), room.max_workers or self.size)
+        while len(self.pool) < wanted:
             self.pool.append(Worker())
         try:
-            yield from self._serve(work)
+            yield from self._serve(work, wanted)
         finally:
             for busy in [w for w in self.pool if w.held]:  # the step was given up: nobody waits for their reports
                 busy.close()
                 self.pool.remove(busy)
 
-    def _serve(self, work: Sequence[Work]) -> Generator[Report, None, None]:
+    def _serve(self, work: Sequence[Work], wanted: int) -> Generator[Report, None, None]:
         waiting, died = deque(work), dict.fromkeys((w.name for w in work), 0)
         with selectors.DefaultSelector() as selector:
-            for worker in self.pool:
+            for worker in self.pool[:wanted]:
                 self._feed(worker, waiting, selector)
             while selector.get_map():
                 for key, _ in selector.select():

@@ -14,9 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from cluster.engine import is_small
+from cluster.execution import LOOPBACK
+from cluster.meters import Meters
+from cluster.rooms import Room, capacity, lacking, room_of
 from cluster.work import Report, Work, decode, encode, execute
 from cluster.worker import THREADS
-from operators.contract import InputError, Needs
+from operators.contract import InputError
 
 ROOT = str(Path(__file__).parent.parent)
 
@@ -53,52 +56,73 @@ class Holding:
 
 
 class RayEngine:
-    """A pool of 1 to ``workers`` actors. Starts a local Ray bound to loopback unless given an address."""
+    """A pool of actors a step. Starts a local Ray, bound to loopback and with a token unless told otherwise, or joins one."""
 
-    def __init__(self, workers: int = 2, address: str = "") -> None:
+    def __init__(
+        self, workers: int = 2, address: str = "", *, host: str = LOOPBACK, token: bool = True, autoscaling: bool = False
+    ) -> None:
         self.workers, self.address = workers, address
+        self.host, self.token, self.autoscaling = host, token, autoscaling
         self._started = False
+        self._meters = Meters()
 
     def _start(self) -> None:
         if self._started:
             return
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        os.environ.setdefault("RAY_AUTH_MODE", "token" if self.token else "disabled")
         os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
         try:
             import ray
             import ray.data
         except ImportError as error:
             raise InputError("engine ray: ray is not installed; pip install 'ray[data,default]'") from error
-        env = {"env_vars": {**THREADS, "PYTHONPATH": ROOT}}
         if not ray.is_initialized():
-            if self.address:
-                ray.init(self.address, runtime_env=env, log_to_driver=False)
-            else:
-                # more logical CPUs than cores: Ray Data's own tasks need room beside the actors
-                ray.init(num_cpus=self.workers + 2, include_dashboard=False, runtime_env=env,
-                         log_to_driver=False, _node_ip_address="127.0.0.1", logging_level=logging.ERROR)  # fmt: skip
+            self._init({"env_vars": {**THREADS, "PYTHONPATH": ROOT}})
         ray.data.DataContext.get_current().enable_progress_bars = False
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         self._started = True
 
-    def run(self, work: Sequence[Work], needs: Needs) -> Generator[Report, None, None]:
+    def _init(self, env: dict[str, Any]) -> None:
+        import ray
+
+        if not self.address:
+            # more logical CPUs than cores: Ray Data's own tasks need room beside the actors
+            ray.init("local", num_cpus=self.workers + 2, include_dashboard=False, runtime_env=env,
+                     log_to_driver=False, _node_ip_address=self.host, logging_level=logging.ERROR)  # fmt: skip
+            return
+        try:
+            ray.init(self.address, runtime_env=env, log_to_driver=False, logging_level=logging.ERROR)
+        except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+            said = " ".join(str(error).split())[:200]
+            raise InputError(
+                f"engine ray: no Ray cluster lets us in at {self.address}: {said}; mend --address, or give its token"
+                " by RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
+            ) from error
+
+    def run(self, work: Sequence[Work], room: Room) -> Generator[Report, None, None]:
         """Do all of it; small steps on the driver, the rest one item a block."""
-        if is_small(work):
+        if is_small(work, room):
             yield from map(execute, work)
             return
         self._start()
         import ray.data
 
+        asked = room_of(room)
+        if not self.autoscaling and (fault := lacking(asked, ray.nodes())):
+            raise InputError(f"{work[0].step}: {fault}")
         items = ray.data.from_items([{"work": encode(w)} for w in work], override_num_blocks=len(work))
-        gpus = max(needs.gpus, work[0].gpus)
-        room: dict[str, Any] = {"num_gpus": gpus} if gpus else {"num_cpus": needs.cpus}
-        pool = (1, min(self.workers, len(work)))
+        most = min(room.max_workers or self.workers, len(work))
+        # all that there is room for at once: Ray Data lets a pool grow by one, when its actors have been busy for a while
+        least = room.min_workers if "min_workers" in room.said or self.autoscaling else capacity(asked, ray.nodes())
+        pool = (max(1, min(least, most)), most)
         if work[0].at_once > 1:
-            done = items.map_batches(Holding, batch_size=1, concurrency=pool, max_concurrency=work[0].at_once, **room)
+            done = items.map_batches(Holding, batch_size=1, concurrency=pool, max_concurrency=work[0].at_once, **asked)
         else:
-            done = items.map(Actor, concurrency=pool, **room)
+            done = items.map(Actor, concurrency=pool, **asked)
         for row in done.iter_rows():
-            yield Report(**json.loads(row["report"]))
+            report = Report(**json.loads(row["report"]))
+            self._meters.tell(work[0].step, report)
+            yield report
 
     def close(self) -> None:
         """Leave Ray; a cluster that was there before stays."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cluster.engine import Engine
+from cluster.execution import Placement
 from cluster.journal import Kept
 from cluster.parts import order
 from cluster.store import Store
@@ -71,6 +72,7 @@ class Bench:
     max_calls: int | None = None
     limited: bool = False  # a step stopped because the budget of calls was spent
     funnel: list[dict[str, Any]] = field(default_factory=list)  # a record a step, as far as the run has come
+    placement: Mapping[str, Placement] = field(default_factory=dict)  # by a step's or an operator's name
     every: float = 10.0  # seconds between two looks at what an LLM has answered
 
 
@@ -105,13 +107,3 @@ def parts_of(store: Store, homes: Iterable[str]) -> list[dict[str, Any]]:
         assert manifest is not None, home
         found += [{**p, "input": i} for p in sorted(manifest["parts"], key=lambda p: order(p["part"]))]
     return found
-
-
-def commits(store: Store, home: str) -> dict[str, dict[str, Any]]:
-    """The winner of every committed part: the first attempt by name, whoever looks."""
-    winners: dict[str, dict[str, Any]] = {}
-    for name in store.names(f"{home}/commits"):
-        record = store.read_json(f"{home}/commits/{name}")
-        if record and record["part"] not in winners:
-            winners[record["part"]] = record
-    return winners

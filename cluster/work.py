@@ -52,6 +52,7 @@ class Work:
     rows: int = 0  # about how many; for progress
     at_once: int = 1  # parts that a worker may hold, where a model's engine is kept full by several
     gpus: float = 0  # that a worker's models need
+    step: str = ""  # whose work it is, for people
     extra: dict[str, Any] = field(default_factory=dict)
 
 
@@ -209,7 +210,8 @@ def _execute(work: Work, node: str) -> Report:
     finally:
         job.close()
     spent = {k: v - before.get(k, 0) for k, v in counters(job.used).items()}
-    record |= {"part": work.name, "counters": spent, "seconds": round(time.monotonic() - started, 3)}
+    seconds = round(time.monotonic() - started, 3)
+    record |= {"part": work.name, "attempt": attempt, "retries": len(tried), "counters": spent, "seconds": seconds}
     store.write_json(f"{work.home}/commits/{work.name}.{attempt}.json", record)
     return Report(work.name, "done", record)
 

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from contextlib import closing
 from typing import Any
 
+from cluster.committed import Gathered, commits
+from cluster.execution import placed
 from cluster.journal import Kept
-from cluster.task import RUN, Bench, StepFailed, Task, commits
+from cluster.task import RUN, Bench, StepFailed, Task
 from cluster.ticker import ticking
 from cluster.work import Kind, Work
 from operators.contract import InputError
@@ -15,11 +17,21 @@ from operators.contract import InputError
 
 def work_for(task: Task, bench: Bench, kind: Kind, name: str, inputs: list[Any], **more: Any) -> Work:
     """A unit of work of this step."""
+    params, using, served = _common(task)
     return Work(
-        kind, name, task.spec, task.params.model_dump_json(), dict(task.using), inputs, task.home,
-        bench.store.uri, RUN, task.keep, bench.buckets, paths=task.paths,
-        columns=task.columns, **serving(task.using), **more,
+        kind, name, task.spec, params, using, inputs, task.home, bench.store.uri, RUN, task.keep, bench.buckets,
+        paths=task.paths, columns=task.columns, step=task.name, **served, **more,
     )  # fmt: skip
+
+
+_LAST: list[tuple[Task, tuple[str, dict[str, str], dict[str, Any]]]] = []
+
+
+def _common(task: Task) -> tuple[str, dict[str, str], dict[str, Any]]:
+    """What all work of a step says alike; 100,000 parts hold it once."""
+    if not _LAST or _LAST[0][0] is not task:
+        _LAST[:] = [(task, (task.params.model_dump_json(), dict(task.using), serving(task.using)))]
+    return _LAST[0][1]
 
 
 def serving(using: Mapping[str, str]) -> dict[str, Any]:
@@ -43,7 +55,8 @@ def perform(task: Task, bench: Bench, work: list[Work]) -> list[dict[str, Any]]:
     def tell(kept: Kept) -> None:
         bench.progress(task.name, finished, len(work), kept)
 
-    with ticking(task, bench, todo, tell), closing(bench.engine.run(todo, task.op.needs)) as reports:
+    gathered, room = Gathered(bench.store, task.home, RUN), placed(task.op.needs, bench.placement, task.op.name, task.name, todo)
+    with ticking(task, bench, todo, tell), closing(gathered), closing(bench.engine.run(todo, room)) as reports:
         for report in reports:
             if report.status == "input":
                 raise InputError(f"{task.name}: {report.message}")
@@ -51,6 +64,7 @@ def perform(task: Task, bench: Bench, work: list[Work]) -> list[dict[str, Any]]:
                 rows = next(w.rows for w in todo if w.name == report.name)
                 raise StepFailed(f"{task.name}: part {report.name} ({rows} rows): {report.message}")
             done[report.name] = report.record
+            gathered.add(report.record)
             finished += 1
             bench.progress(task.name, finished, len(work), report)
     return [done[w.name] for w in work]

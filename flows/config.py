@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Sequence
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from operators.contract import InputError
 ROOT = Path(__file__).parent.parent
 CONFIGS = ROOT / "configs"
 NODES = 100_000  # values that a file may unfold to: the longest shipped recipe has a few thousand
+FLOW_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
 _ENV = re.compile(r"^\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}$")
 
 
@@ -30,14 +32,23 @@ class StepConfig(BaseModel):
     keep: list[str] | None = Field(None, description="columns of the input that pass through; all, if not given")
     max_rejected: float = Field(0.01, ge=0, le=1, description="share of rows that may be rejected")
     optional: bool = Field(False, description="sources: without a path it holds no rows, which is no fault")
+    refit: str = Field(
+        "always", pattern=r"^(always|never|drift>(0?\.\d+|0|1))$", description="builds: whether new rows fit it anew"
+    )
     doc: str = Field("", description="for readers")
+
+    @property
+    def limit(self) -> float:
+        """The share of rows that may come and go before an artifact is fitted anew: 0 for always."""
+        _, drift, share = self.refit.partition("drift>")
+        return float(share) if drift else inf if self.refit == "never" else 0.0
 
 
 class FlowConfig(BaseModel):
     """A flow, as written."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    flow: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", description="its name; also the data set's")
+    flow: str = Field(pattern=FLOW_NAME, description="its name; also the data set's")
     doc: str = ""
     seed: int = Field(0, ge=0)
     steps: dict[str, StepConfig] = Field(min_length=1)
@@ -114,6 +125,16 @@ def find_flow(name: str) -> Path:
     if name not in shipped:
         raise InputError(f"{name}: no such flow{did_you_mean(name, shipped)}")
     return shipped[name]
+
+
+def name_of(flow: str) -> str:
+    """The name of a flow that is given by its file or by a shipped one's name; what is neither is taken for a name."""
+    try:
+        raw = read_yaml(find_flow(flow))
+    except InputError:
+        return Path(flow).stem
+    name = raw.get("flow") if isinstance(raw, dict) else None
+    return name if isinstance(name, str) and re.match(FLOW_NAME, name) else Path(flow).stem
 
 
 def read_config(path: Path, changes: Sequence[str] = ()) -> FlowConfig:

@@ -1,8 +1,11 @@
 """Progress of long steps with rate and estimate: a line rewritten on a terminal, plain lines elsewhere."""
 
+import json
+import os
 import sys
 import threading
 import time
+from datetime import UTC, datetime
 from typing import TextIO
 
 from cluster.journal import Kept
@@ -11,12 +14,18 @@ from cluster.work import Report
 COUNTED = ("llm_requests", "llm_tokens_out", "llm_replayed", "llm_cost_millionths", "llm_replayed_cost_millionths")
 
 
+def structured() -> bool:
+    """Whether logs are lines of JSON: `PITHEAD_LOG=json`."""
+    return os.environ.get("PITHEAD_LOG", "") == "json"
+
+
 class Progress:
     """Told of every finished part and of kept answers; speaks at most every ``interval`` seconds off a terminal."""
 
     def __init__(self, out: TextIO | None = None, interval: float = 10.0) -> None:
         self.out = out or sys.stderr
-        self.interval = interval if not self.out.isatty() else 0.1
+        self.structured = structured()
+        self.interval = 0.1 if self.out.isatty() and not self.structured else interval
         self.step, self.started, self.spoke, self.first = "", 0.0, 0.0, 0
         self.rows = 0
         self.kept: Kept | None = None
@@ -39,12 +48,35 @@ class Progress:
                     self.counted[name] += news.record.get("counters", {}).get(name, 0)
             if self._is_due(now, done == of):
                 self.spoke = now
-                self._say(self._line(max(now - self.started, 1e-3), done, of), done == of)
+                elapsed = max(now - self.started, 1e-3)
+                if self.structured:
+                    self._tell(elapsed, done, of)
+                else:
+                    self._say(self._line(elapsed, done, of), done == of)
+
+    def pace(self, done: int, of: int) -> dict[str, float | None]:
+        """Rows a second of the step, and the seconds that it may still take; None where that is not known."""
+        with self._turn:
+            elapsed, made = max(time.monotonic() - self.started, 1e-3), done - self.first
+            left = self._left(elapsed, made, of - done) if done < of else 0.0
+            return {"rows_per_second": round(self.rows / elapsed, 1), "seconds_left": None if left is None else round(left, 1)}
 
     def _is_due(self, now: float, over: bool) -> bool:
-        if over and not self.out.isatty():
+        if over and (self.structured or not self.out.isatty()):
             return now - self.started >= self.interval
         return over or now - self.spoke >= self.interval
+
+    def _tell(self, elapsed: float, done: int, of: int) -> None:
+        """A line of JSON, for whoever gathers logs."""
+        left = self._left(elapsed, done - self.first, of - done) if done < of else 0.0
+        value = {
+            "time": datetime.now(UTC).isoformat(timespec="seconds"), "level": "info", "event": "progress", "step": self.step,
+            "parts": done, "of": of, "rows": self.rows, "rows_per_second": round(self.rows / elapsed, 1),
+            "seconds": round(elapsed, 1), "seconds_left": None if left is None else round(left, 1),
+            **{k: v for k, v in self.counted.items() if v}, **({"answers": self.kept.answers} if self.kept else {}),
+        }  # fmt: skip
+        self.out.write(json.dumps(value) + "\n")
+        self.out.flush()
 
     def _say(self, line: str, over: bool) -> None:
         if self.out.isatty():

@@ -2,20 +2,23 @@
 
 import argparse
 import json
-import shutil
-from pathlib import Path
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 
 from cluster.engine import Engine
+from cluster.execution import Execution
+from cluster.lease import alone
 from cluster.store import Store
 from cluster.task import Bench, StepFailed
 from flows import show
 from flows.cli import emit
-from flows.config import find_flow
+from flows.clusters import check_names, execution_of
+from flows.config import find_flow, name_of
 from flows.flow import Flow, load
-from flows.plan import describe, plan
+from flows.plan import Items, describe, plan
 from flows.progress import Progress
-from flows.publish import home_of, point
 from flows.run import Ran, run
+from flows.watching import Watch, lines, runs
 from operators.contract import InputError
 
 
@@ -24,22 +27,22 @@ def flow_of(args: argparse.Namespace) -> Flow:
     return load(find_flow(args.flow), args.set)
 
 
-def engine_of(args: argparse.Namespace) -> Engine:
-    """The engine that the arguments ask for."""
-    if args.workers < 0 or (args.buckets is not None and args.buckets < 1):
-        raise InputError("--workers and --buckets: give at least 1 (0 workers runs in this process)")
-    if args.engine == "ray":
+def engine_of(execution: Execution) -> Engine:
+    """The engine that the cluster file and the flags ask for."""
+    workers = 2 if execution.workers is None else execution.workers
+    if execution.engine == "ray":
         from cluster.ray_engine import RayEngine
 
-        return RayEngine(max(args.workers, 1), args.address)
+        more = {name: getattr(execution, name) for name in ("host", "token", "autoscaling")}
+        return RayEngine(max(workers, 1), execution.address, **more)
     from cluster.local_engine import LocalEngine
 
-    return LocalEngine(args.workers)
+    return LocalEngine(workers)
 
 
 def do_run(args: argparse.Namespace) -> int:
     """Run what is missing, then print the funnel, the first rows and the path of the set."""
-    ran, store = _run(args)
+    ran, store = run_flow(args)
     value = {"status": 0, "funnel": ran.funnel, "published": ran.published, "beside": ran.beside, "made": ran.made}
     emit(args, value, "\n".join([show.funnel(ran.funnel), *_ending(ran, store)]))
     return 0
@@ -47,24 +50,47 @@ def do_run(args: argparse.Namespace) -> int:
 
 def check_numbers(args: argparse.Namespace) -> None:
     """Refuse counts below one."""
-    for name in ("sample", "max_calls", "rows", "negatives"):
+    for name in ("sample", "max_calls", "rows", "negatives", "runs", "last"):
         if getattr(args, name, None) is not None and getattr(args, name) < 1:
             raise InputError(f"--{name.replace('_', '-')}: give a number above 0, not {getattr(args, name)}")
 
 
-def _run(args: argparse.Namespace, *, latest: bool = True) -> tuple[Ran, Store]:
-    flow, engine = flow_of(args), engine_of(args)
-    store = Store(args.store)
+@contextmanager
+def turn_of(args: argparse.Namespace) -> Iterator[None]:
+    """Of two refreshes of a flow in one store the second is refused while the first is under way."""
+    if args.verb != "refresh":
+        yield
+        return
+    with alone(Store(args.store), f"refresh-{name_of(args.flow)}"):
+        yield
+
+
+def run_flow(
+    args: argparse.Namespace, *, latest: bool = True, only: Collection[str] = (), items: Items | None = None,
+    engine: Engine | None = None,
+) -> tuple[Ran, Store]:  # fmt: skip
+    """Run the flow that the arguments name, with their engine, or with one that stays open."""
+    flow, execution, given = flow_of(args), execution_of(args), engine
+    check_names(execution, flow)
+    engine, store = given or engine_of(execution), Store(args.store)
     progress = Progress()
-    bench = Bench(store, engine, args.buckets or 0, progress, args.max_calls, every=max(progress.interval, 2.0))
+    watch = Watch(store, flow.name, progress)
+    bench = Bench(
+        store, engine, execution.buckets or 0, watch, args.max_calls,
+        placement=execution.steps, every=max(progress.interval, 2.0),
+    )  # fmt: skip
     try:
-        return run(flow, bench, args.sample, args.until, latest=latest), store
+        with watch.watching():
+            ran = run(flow, bench, args.sample, args.until, latest=latest, only=only, items=items)
+            watch.ends_with(ran.published, ran.made)
+        return ran, store
     except (StepFailed, InputError):
         if bench.funnel and not args.json:
             print(show.funnel(bench.funnel))
         raise
     finally:
-        engine.close()
+        if given is None:
+            engine.close()
 
 
 def _ending(ran: Ran, store: Store) -> list[str]:
@@ -74,27 +100,6 @@ def _ending(ran: Ran, store: Store) -> list[str]:
         lines += ["", *show.first_rows(store, ran.published, 3), "", f"set: {store.path(ran.published)}"]
     lines += [f"{home.split('/')[1].split('.')[1]}: {store.path(home)}" for home in ran.beside]
     return lines
-
-
-def do_refresh(args: argparse.Namespace) -> int:
-    """Plan, run, verify, publish; `latest` moves only to a set that verified."""
-    from flows.verify import verify
-
-    flow, store = flow_of(args), Store(args.store)
-    before = store.read_text(f"{home_of(flow, args.sample)}/latest")
-    pending = [p["step"] for p in describe(plan(flow, store, args.sample)) if not p["stored"]]
-    ran, _ = _run(args, latest=False)
-    faults = verify(flow, store, args.sample)
-    for published in (ran.published, *ran.beside):
-        if published and not faults:
-            point(store, published)
-    same = ran.published is not None and before.strip() == ran.published.rsplit("/", 1)[1]
-    value = {"status": 1 if faults else 0, "ran": pending, "published": ran.published, "new": not same, "faults": faults}
-    news = f"{'nothing new' if same else 'new version'}: {ran.published}"
-    said = news if ran.published else "no step of this flow publishes a set"
-    text = "\n".join(faults) or said
-    emit(args, value, f"{show.funnel(ran.funnel)}\n\n{len(pending)} steps were to run\n{text}")
-    return 1 if faults else 0
 
 
 def do_plan(args: argparse.Namespace) -> int:
@@ -152,25 +157,27 @@ def do_verify(args: argparse.Namespace) -> int:
     return 1 if faults else 0
 
 
-def do_submit(args: argparse.Namespace) -> int:
-    """Run a flow as a job of a Ray cluster."""
-    from cluster.submit import staged, submit
-    from flows.project import paths_from, project_of
+def do_status(args: argparse.Namespace) -> int:
+    """What runs now, and how the last runs ended."""
+    found = runs(Store(args.store), name_of(args.flow) if args.flow else None, args.last)
+    if not found:
+        raise InputError(f"{args.store}: no run of {args.flow or 'any flow'} is known there; say --store")
+    emit(args, {"status": 0, "runs": found}, lines(found))
+    return 0
 
-    if not args.address:
-        raise InputError("submit: --address is missing; give the cluster's, such as http://127.0.0.1:8265")
-    path = find_flow(args.flow)
-    flow = load(path, args.set)  # faults are found here, not in a job's log
-    project = project_of(path)
-    changes = [x for c in [*args.set, *paths_from(flow, project)] for x in ("--set", c)]
-    name = f"project/{path.relative_to(project).as_posix()}" if project else args.flow
-    store = Store(args.store)
-    verb = ["run", name, *changes, "--store", store.uri, "--engine", "ray", "--address", "auto"]
-    cut = ["--buckets", str(args.buckets)] if args.buckets else []
-    with staged(project, store.local) as folder:
-        if not project and Path("models.yaml").is_file():
-            shutil.copyfile("models.yaml", folder / "models.yaml")
-        return submit([*verb, "--workers", str(args.workers), *cut], args.address, folder, wait=args.wait)
+
+def do_submit(args: argparse.Namespace) -> int:
+    """Run a flow as a job of a Ray cluster, or print what Kubernetes or Slurm are to run."""
+    from flows.submitting import submitted
+
+    return submitted(args)
+
+
+def do_schedule(args: argparse.Namespace) -> int:
+    """Refresh at the times of a cron expression, or print what makes Kubernetes do so."""
+    from flows.scheduling import scheduled
+
+    return scheduled(args)
 
 
 def do_schema(args: argparse.Namespace) -> int:

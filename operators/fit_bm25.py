@@ -108,6 +108,15 @@ class Bm25Statistics:
                 self.length += len(terms)
             self.docs += len(part)
 
+    def remove(self, table: pa.Table) -> None:
+        """Give back what was counted of these rows."""
+        gone = Bm25Statistics(self.settings)
+        gone.add(table, 0)
+        self.frequencies.subtract(gone.frequencies)
+        self.frequencies = +self.frequencies  # a term of no document is no term
+        self.docs -= gone.docs
+        self.length -= gone.length
+
     def merge(self, later: "Bm25Statistics") -> None:
         """Add the counts of later parts."""
         self.frequencies.update(later.frequencies)
@@ -141,7 +150,7 @@ class Bm25Statistics:
         return cls(FitBm25(**value["settings"]), found, value["docs"], value["length"])
 
 
-@operator("build", version="1", reads={"passage_id": row_id, "title": text, "passage": text})
+@operator("build", version="1", holds=True, reads={"passage_id": row_id, "title": text, "passage": text})
 def fit_bm25(p: FitBm25) -> Bm25Statistics:
     """One pass; memory grows with the vocabulary, not with the corpus."""
     return Bm25Statistics(p)

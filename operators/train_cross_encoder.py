@@ -134,7 +134,7 @@ def _from_an_encoder(p: TrainCrossEncoder, using: Mapping[str, Any]) -> list[str
 
 
 @operator(
-    "build", version="1", reads={"query": text, "positive_ids": ids, "negative_ids": ids},
+    "build", version="1", holds=True, reads={"query": text, "positive_ids": ids, "negative_ids": ids},
     check=_from_an_encoder, space=lambda p: p.space,
 )  # fmt: skip
 def train_cross_encoder(p: TrainCrossEncoder, *, encoder: Encoder, texts: Texts) -> _Training:

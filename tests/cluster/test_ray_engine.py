@@ -2,11 +2,13 @@
 
 import pytest
 
+from cluster.execution import Placement
 from cluster.ray_engine import RayEngine
 from cluster.store import Store
 from cluster.task import Bench, StepFailed
 from flows.flow import load
 from flows.run import run
+from operators.contract import InputError
 from tests.flows.test_run import FLOW, go, table, write
 
 pytestmark = pytest.mark.ray
@@ -36,3 +38,10 @@ def test_a_part_that_kills_its_actor_is_named_after_three_attempts(tmp_path, eng
     path = write(tmp_path, BIG.replace("times: 2", "kill_on: doc number 5 of words"))
     with pytest.raises(StepFailed, match=r"loud: part 0000\d-of-00004 .*its process died 3 times"):
         run(load(path), Bench(Store(str(tmp_path / "s")), engine, 4))
+
+
+def test_a_gpu_that_no_machine_here_has_is_told_rather_than_waited_for(tmp_path, engine):
+    path = write(tmp_path, BIG)
+    placement = {"loud": Placement(gpus=64)}
+    with pytest.raises(InputError, match=r"loud: none of the 1 nodes of the Ray cluster has 64 GPU; mend `steps:`"):
+        run(load(path), Bench(Store(str(tmp_path / "s")), engine, 4, placement=placement))

@@ -46,3 +46,13 @@ def test_numbers_of_vectors_are_split_by_their_bytes_and_nothing_else_is(tmp_pat
     group = pq.ParquetFile(tmp_path / "a.parquet").metadata.row_group(0)
     split = [c.path_in_schema for c in map(group.column, range(group.num_columns)) if "BYTE_STREAM_SPLIT" in c.encodings]
     assert split == ["vector.list.element"]
+
+
+def test_a_long_manifest_is_a_line_a_part_and_reads_as_any_other(tmp_path):
+    store = Store(str(tmp_path))
+    value = {"parts": [{"part": str(i), "rows": i, "file": "ä"} for i in range(2000)], "a": {"b": [1, "x"]}, "none": [], "z": None}
+    store.write_json("m.json", value)
+    assert store.read_json("m.json") == value
+    assert len(store.read_text("m.json").splitlines()) == 2000 + 7
+    store.write_json("n.json", dict(reversed(value.items())))
+    assert store.read("m.json") == store.read("n.json")
