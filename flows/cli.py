@@ -82,6 +82,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--store", default=STORE, help="folder or address of the store (default: %(default)s)")
     _export(verb("export", "a published set in the files of a trainer; alone, it lists the trainers", flow=False))
     _report(verb("report", "one page of HTML that shows what a published set holds", flow=False))
+    _evaluate(verb("evaluate", "train students on a published set and rank judged collections with them", flow=False), engine)
     sub = verb("schema", "the JSON schema of flow files, for editors", flow=False)
     sub = verb("init", "make a project: flow, prompts, models.yaml, operators", flow=False)
     sub.add_argument("folder", metavar="DIR")
@@ -147,6 +148,21 @@ def _report(sub: argparse.ArgumentParser) -> None:
     told = "people's queries, in any form that read_queries knows, to compare the set's with"
     sub.add_argument("--queries", metavar="FILE", default="", help=told)
     sub.add_argument("--store", default=STORE, help="folder or address of the store (default: %(default)s)")
+
+
+def _evaluate(sub: argparse.ArgumentParser, engine: Callable[[argparse.ArgumentParser], None]) -> None:
+    sub.add_argument("found", metavar="SET_OR_FLOW", help="a published set's folder, or a flow that published one")
+    told = "with corpus, queries and qrels, BEIR's or parquet; several with commas; or a file of judgements in one"
+    sub.add_argument("--on", metavar="FOLDER[,..]", required=True, help=told)
+    told = "an encoder of models.yaml, such as minilm or static (default: %(default)s)"
+    sub.add_argument("--student", metavar="KEY", default="static", help=told)
+    sub.add_argument("--seeds", type=int, default=3, metavar="N", help="trainings, pooled (default: %(default)s)")
+    sub.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of the training, such as loss=listwise")
+    told = "what becomes of training rows that repeat a judged query (default: %(default)s)"
+    sub.add_argument("--contaminated", choices=["refuse", "drop", "keep"], default="refuse", help=told)
+    sub.add_argument("--store", default=STORE, help="folder or address of the store (default: %(default)s)")
+    sub.add_argument("--out", metavar="FILE", help="write everything as JSON, too")
+    engine(sub)
 
 
 def _show(sub: argparse.ArgumentParser) -> None:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from cluster.code import code_of
 from flows.agree import agreement
-from flows.config import CONFIGS, ROOT, StepConfig, read_config
+from flows.config import CONFIGS, ROOT, FlowConfig, StepConfig, read_config
 from flows.faults import FlowError, did_you_mean, sentences
 from flows.fingerprint import fingerprint
 from flows.lookup import find_operator, read_models, resolve
@@ -77,7 +77,11 @@ class Checks:
 
 def load(path: Path, changes: Sequence[str] = ()) -> Flow:
     """Read and check a flow without reading its data; `FlowError` holds every fault found."""
-    config = read_config(path, changes)
+    return checked(read_config(path, changes), path)
+
+
+def checked(config: FlowConfig, path: Path) -> Flow:
+    """A flow that was read, or composed, as if it stood at ``path``."""
     # A shipped flow has no project of its own: it is where you stand. Its own prompts go before yours of the same name.
     here = [Path.cwd()] if path.is_relative_to(CONFIGS) else []
     roots = list(dict.fromkeys([path.parent, path.parent.parent, CONFIGS, ROOT, *here]))

@@ -180,6 +180,24 @@ def do_schedule(args: argparse.Namespace) -> int:
     return scheduled(args)
 
 
+def do_evaluate(args: argparse.Namespace) -> int:
+    """Train students on a set, rank collections with them, compare."""
+    from flows import evaluate
+
+    execution = execution_of(args)
+    engine, progress = engine_of(execution), Progress()
+    store, every = Store(args.store), max(progress.interval, 2.0)
+    bench = Bench(store, engine, execution.buckets or 0, progress, placement=execution.steps, every=every)
+    try:
+        value = evaluate.evaluate(args, bench)
+    finally:
+        engine.close()
+    if args.out:
+        evaluate.write(args.out, value)
+    emit(args, {"status": 0, **value}, evaluate.report(value))
+    return 0
+
+
 def do_schema(args: argparse.Namespace) -> int:
     """The JSON schema of flow files."""
     from flows.schema import schema
