@@ -1,19 +1,18 @@
-"""How each kind of work is done: scan and gather for sources, map, exchange and bucket for groups, fold for builds.
+"""How each kind of work is done: scan and gather for sources, map, exchange and bucket for groups.
 
-Each returns the commit record of its part; those of crosses stand in `cluster.crossing`.
+Each returns the commit record of its part; that of a build stands in `cluster.folding`, those of crosses in `cluster.crossing`.
 """
 
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import xxhash
 
 from cluster.crossing import CROSSING
+from cluster.folding import do_fold
 from cluster.reuse import apply_with_reuse
 from cluster.tables import select, tally, write
 from cluster.work import Job
@@ -81,7 +80,24 @@ def do_exchange(job: Job) -> dict[str, Any]:
         where = buckets(key, job.work.buckets)
     else:
         where = key.to_numpy() // job.op.width(job.params)
-    return {**_scatter(job, _cuts(table, where), table.schema), "rows_in": len(table), "rejected": {}}
+    digests: list[str] = []
+
+    def cuts() -> Iterator[tuple[int, pa.Table]]:
+        for bucket, rows in _cuts(table, where):
+            digests.append(_digest(rows))
+            yield bucket, rows
+
+    return {**_scatter(job, cuts(), table.schema), "digests": digests, "rows_in": len(table), "rejected": {}}
+
+
+def _digest(table: pa.Table) -> str:
+    """What tells these rows from others: equal ones, equally laid out, have the same."""
+    sink = pa.BufferOutputStream()
+    # A copy: of a slice the stream would tell the neighbours, too, up to the next eight bytes.
+    whole = table.replace_schema_metadata(None).take(pa.array(np.arange(len(table)))).combine_chunks()
+    with pa.ipc.new_stream(sink, whole.schema) as stream:
+        stream.write_table(whole)
+    return xxhash.xxh3_128_hexdigest(sink.getvalue())
 
 
 def _cuts(table: pa.Table, where: Any) -> Iterator[tuple[int, pa.Table]]:
@@ -128,36 +144,30 @@ def do_gather(job: Job) -> dict[str, Any]:
 
 
 def do_bucket(job: Job) -> dict[str, Any]:
-    """A group's bucket, sorted by key, given to the operator whole."""
+    """A group's bucket, sorted by key, given to the operator whole; an equal one of an earlier set is taken over."""
+    known = {"digest": job.work.extra.get("digest", "")}
+    if (old := job.work.extra.get("taken")) and (taken := _copied(job, old)):
+        return taken
     table = numbered(_bucket(job))
     table = table.sort_by([(job.op.key_of(job.params), "ascending"), (ROW, "ascending")]).combine_chunks()
     outcome = apply(job.op, table, job.params, **job.used)
-    return write(job, outcome.table, table, outcome, len(table))
+    record = write(job, outcome.table, table, outcome, len(table))
+    told = ("rows_in", "rejected", "measured", "schema")
+    return {**record, "bucket": {**known, **{name: record[name] for name in told if name in record}}}
 
 
-def do_fold(job: Job) -> dict[str, Any]:
-    """Feed every part, in id order, to a build; keep its artifact."""
-    fold, rows = job.op(job.params, **job.used), 0
-    reads = job.op.columns_read(job.params)
-    for turn in range(job.op.passes):
-        rows = 0
-        for name in job.work.inputs:
-            table = job.store.read_table(name, list(reads))
-            check_columns(table, reads, f"{job.op.name} reads")
-            fold.add(table, turn)
-            rows += len(table)
-    folder = Path(tempfile.mkdtemp(prefix="pithead-"))
-    measured: dict[str, Any] = {}
-    try:
-        made = fold.finish()
-        made.save(folder)
-        if job.op.measure:
-            measured = {"measured": dict(job.op.measure(made, job.params))}
-        home = job.file("artifact", "")
-        files = job.store.save_folder(folder, home)
-    finally:
-        shutil.rmtree(folder)
-    return {"file": home, "files": files, "rows": 0, "rows_in": rows, "rejected": {}, "sha256": "", **measured}
+def _copied(job: Job, old: dict[str, Any]) -> dict[str, Any] | None:
+    """A copy of an earlier part and its rejects, which stay in this step's folder; None where they are not as they were."""
+    told = old["bucket"]
+    record = {**{k: v for k, v in told.items() if k != "digest"}, "bucket": told, "reused": told["rows_in"]}
+    for name, folder, sha in (("file", "parts", "sha256"), ("rejects", "rejects", "rejects_sha256")):
+        if name not in old:
+            continue
+        record |= {name: job.file(folder), sha: old[sha]}
+        if job.store.copy(old[name], record[name]) != old[sha]:
+            job.store.remove(record[name])
+            return None
+    return {**record, "rows": old["rows"]}
 
 
 DO: dict[str, Callable[[Job], dict[str, Any]]] = {

@@ -1,5 +1,6 @@
 """What each shape of operator is made of: units of work, handed to an engine unless they are committed."""
 
+import json
 import os
 from collections import Counter
 from collections.abc import Mapping
@@ -7,6 +8,7 @@ from typing import Any
 
 from cluster.committed import commits
 from cluster.cross_phases import cross
+from cluster.folding import before
 from cluster.parts import Spans
 from cluster.recipes import earlier
 from cluster.task import Bench, StepFailed, Task, asked, parts_of
@@ -40,15 +42,26 @@ def _about(item: Mapping[str, str]) -> int:
 
 def _cut(task: Task, bench: Bench, cuts: list[dict[str, Any]], kind: Kind, of: int) -> list[dict[str, Any]]:
     where: dict[int, list[list[Any]]] = {b: [] for b in range(of)}
+    digests: dict[int, list[str]] = {b: [] for b in range(of)}
     rows = dict.fromkeys(where, 0)
     for record in cuts:
         for group, bucket in enumerate(record["groups"]):
             where[bucket].append([record["file"], group])
+            digests[bucket] += record["digests"][group : group + 1] if "digests" in record else []
             rows[bucket] += record["rows"] // max(len(record["groups"]), 1)
-    empty = [[cuts[0]["file"], -1]] if cuts else []
-    return perform(task, bench, [
-        work_for(task, bench, kind, _label(b, of), groups or empty, rows=rows[b]) for b, groups in where.items()
-    ])  # fmt: skip
+    empty, known = [[cuts[0]["file"], -1]] if cuts else [], _buckets(task, bench) if kind == "bucket" else {}
+    work = []
+    for b, groups in where.items():
+        digest = short(json.dumps(task.keep), *digests[b]) if digests[b] else ""
+        extra = {"digest": digest, **({"taken": known[digest]} if digest in known else {})}
+        work.append(work_for(task, bench, kind, _label(b, of), groups or empty, rows=rows[b], extra=extra))
+    return perform(task, bench, work)
+
+
+def _buckets(task: Task, bench: Bench) -> dict[str, dict[str, Any]]:
+    """The parts of earlier sets of a group's recipe by what was in their bucket."""
+    found = [p for manifest in earlier(bench.store, task.kin) for p in manifest["parts"] if p.get("bucket", {}).get("digest")]
+    return {p["bucket"]["digest"]: p for p in reversed(found)}
 
 
 def _map(task: Task, bench: Bench) -> list[dict[str, Any]]:
@@ -98,7 +111,8 @@ def _group(task: Task, bench: Bench) -> list[dict[str, Any]]:
 
 def _build(task: Task, bench: Bench) -> list[dict[str, Any]]:
     parts = parts_of(bench.store, task.inputs)
-    work = work_for(task, bench, "fold", "artifact", [p["file"] for p in parts], rows=sum(p["rows"] for p in parts))
+    extra, rows = before(task, bench.store, parts), sum(p["rows"] for p in parts)
+    work = work_for(task, bench, "fold", "artifact", [p["file"] for p in parts], rows=rows, extra=extra)
     return perform(task, bench, [work])
 
 

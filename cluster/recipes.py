@@ -27,5 +27,6 @@ def earlier(store: Store, kin: str) -> list[dict[str, Any]]:
     for name in reversed(store.names(f"recipes/{kin}")):
         found = store.read_json(f"recipes/{kin}/{name}")
         homes += [found["home"]] if found else []
-    manifests = [manifest_of(store, home) for home in dict.fromkeys(homes)]
+    # Of a step that a document was purged from, the other rows are there to be taken over.
+    manifests = [manifest_of(store, home) or store.read_json(f"{home}/purged.json") for home in dict.fromkeys(homes)]
     return [manifest for manifest in manifests if manifest]

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cluster.code import code_of
+from cluster.folding import is_sum
 from cluster.limits import over_limit
 from cluster.phases import PHASES
 from cluster.recipes import remember
@@ -83,7 +84,7 @@ def finish(task: Task, bench: Bench, records: list[dict[str, Any]], started: flo
             measured[name] = measured.get(name, 0) + count
     if task.op.floor and (low := task.op.floor(measured, task.params)):
         raise StepFailed(f"{task.name}: {low}")
-    kept = ("part", "file", "rows", "sha256", "rejects", "rejects_sha256", "files")
+    kept = ("part", "file", "rows", "sha256", "rejects", "rejects_sha256", "files", "bucket")
     parts = [{k: r[k] for k in kept if k in r} for r in made]
     if task.op.shape == "source":
         parts += [{"part": r["part"], "file": "", "rows": 0, "sha256": "", "rejects": r["rejects"],
@@ -102,7 +103,7 @@ def finish(task: Task, bench: Bench, records: list[dict[str, Any]], started: flo
     else:
         bench.store.write_json(f"{task.home}/run.json", provenance(task, records, started))
         bench.store.write_json(f"{task.home}/manifest.json", manifest)
-        if task.op.shape == "map" or task.op.depth:
+        if task.op.shape in ("map", "group") or task.op.depth or is_sum(task.op):
             remember(bench.store, task)
     _remove_passing(task, bench.store)
     return manifest

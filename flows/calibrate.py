@@ -4,6 +4,7 @@ A margin of 5 % suits one model and drops 84 % of another's candidates (sentence
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,28 @@ def calibrate(steps: Sequence[Planned], store: Store, name: str, column: str, wa
     Raises `InputError` where the step holds no such scores.
     """
     table, column = _read(steps, store, name, column)
+    found = scored(table, column)
+    shown = {"positives": found.positive, "candidates": found.value, "random pairs": _random(steps, store, name, column)}
+    answer: dict[str, Any] = {"step": name, "scores": column, "rows": len(table), "negatives": wanted}
+    answer["distributions"] = {key: percentiles(numbers) for key, numbers in shown.items() if len(numbers)}
+    answer["queries_without_a_scored_positive"] = int(np.isinf(found.lowest).sum())
+    return judged(answer, table, found, wanted)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The scores of positives (P,); of other candidates (M,) with the row of each; each row's lowest positive (N,), else inf."""
+
+    positive: Array
+    rows: Array
+    value: Array
+    lowest: Array
+    own: Array  # whether each candidate, scored or not, is a positive of its row
+    of: Array  # the row of each of them
+
+
+def scored(table: pa.Table, column: str) -> Scored:
+    """The scores of ``candidate_ids`` in a column that stands beside them."""
     offsets, found = columns.flat(table["candidate_ids"])
     owners, told = columns.flat(table["positive_ids"])
     rows, value = parents(offsets), floats(columns.flat(table[column])[1])
@@ -46,14 +69,14 @@ def calibrate(steps: Sequence[Planned], store: Store, name: str, column: str, wa
     lowest = np.full(len(table), np.inf)
     np.minimum.at(lowest, at, np.where(np.isnan(positive), np.inf, positive))
     rest = ~own & ~np.isnan(value)
-    shown = {"positives": positive, "candidates": value[rest], "random pairs": _random(steps, store, name, column)}
-    limits = _margins(rows[rest], value[rest], lowest, wanted)
-    answer: dict[str, Any] = {"step": name, "scores": column, "rows": len(table), "negatives": wanted}
-    answer["distributions"] = {key: percentiles(numbers) for key, numbers in shown.items() if len(numbers)}
-    answer["queries_without_a_scored_positive"] = int(np.isinf(lowest).sum())
-    answer["margins"] = limits
+    return Scored(positive, rows[rest], value[rest], lowest, own, rows)
+
+
+def judged(answer: dict[str, Any], table: pa.Table, found: Scored, wanted: int) -> dict[str, Any]:
+    """The answer with what each margin or weight keeps, and the one that is suggested."""
+    answer["margins"] = _margins(found.rows, found.value, found.lowest, wanted)
     if RISK in table.column_names and "dense_scores" in table.column_names:
-        answer["risk_weights"] = _weights(table, rows, own, wanted)
+        answer["risk_weights"] = _weights(table, found.of, found.own, wanted)
     answer["suggested"] = _suggested(answer)
     return answer
 

@@ -7,7 +7,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -55,12 +55,15 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("--buckets", type=int, help="parts a step is cut into; never changes the set (default: by size)")
         sub.add_argument("--address", help="of a running Ray cluster")
 
-    for name, text in (("run", "run what is missing of a flow"), ("refresh", "plan, run, verify, publish, move `latest`")):
+    for name, text in (("run", "run what is missing of a flow"), ("refresh", "tell the change, run, verify, move `latest`")):
         sub = verb(name, text)
         engine(_sample(sub))
         sub.add_argument("--until", metavar="STEP", help="stop behind this step")
         told = "stop before more LLM calls than this (exit status 3; 2 where not even one part fits)"
         sub.add_argument("--max-calls", type=int, metavar="N", help=told)
+        if name == "refresh":
+            _refresh(sub)
+    _upkeep(verb)
     _sample(verb("plan", "what is stored, what would run, how many model calls"))
     sub = _sample(verb("try", "run one step on a few stored rows and show it"))
     sub.add_argument("step")
@@ -78,10 +81,37 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--last", type=int, default=10, metavar="N", help="runs that are told of (default: 10)")
     sub.add_argument("--store", default=STORE, help="folder or address of the store (default: %(default)s)")
     _export(verb("export", "a published set in the files of a trainer; alone, it lists the trainers", flow=False))
+    _report(verb("report", "one page of HTML that shows what a published set holds", flow=False))
+    _evaluate(verb("evaluate", "train students on a published set and rank judged collections with them", flow=False), engine)
     sub = verb("schema", "the JSON schema of flow files, for editors", flow=False)
     sub = verb("init", "make a project: flow, prompts, models.yaml, operators", flow=False)
     sub.add_argument("folder", metavar="DIR")
     return top
+
+
+def _refresh(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--dry-run", action="store_true", help="read the inputs, say what changed and what it will cost, and end")
+    told = "keep the old version where a statistic's PSI is above this (0.1: a change, 0.25: a large one)"
+    sub.add_argument("--max-drift", type=float, metavar="PSI", help=told)
+
+
+def _upkeep(verb: Callable[[str, str], argparse.ArgumentParser]) -> None:
+    sub = _sample(verb("diff", "what changed between two versions, by row, and why"))
+    sub.add_argument("a", metavar="A", nargs="?", help="a version or the hash that it ends in (default: the one before B)")
+    sub.add_argument("b", metavar="B", nargs="?", help="(default: latest)")
+    sub.add_argument("--rows", type=int, default=5, help="examples of each kind (default: 5)")
+    sub = _sample(verb("rollback", "move `latest` back"))
+    sub.add_argument("version", metavar="VERSION", nargs="?", help="(default: the one that was published before)")
+    sub = _sample(verb("gc", "remove old versions and what only they needed; a list, unless --yes"))
+    sub.add_argument("--keep", type=int, default=5, metavar="N", help="versions to keep (default: 5)")
+    told = "leave what is younger: a run may be writing it (default: 24)"
+    sub.add_argument("--older-than", type=float, default=24, metavar="HOURS", help=told)
+    sub.add_argument("--orphans", action="store_true", help="also steps of no version of any flow, such as of runs --until")
+    sub.add_argument("--yes", action="store_true", help="remove them")
+    sub = verb("purge", "what holds a document; with --yes it is taken out of the store")
+    sub.add_argument("--document", required=True, metavar="SOURCE_ID", help="your own id of it")
+    sub.add_argument("--source", default="", help="where two sources use the same ids")
+    sub.add_argument("--yes", action="store_true", help="take it out")
 
 
 def _submit(sub: argparse.ArgumentParser) -> None:
@@ -112,6 +142,29 @@ def _export(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--store", default=STORE, help="folder or address of the store (default: %(default)s)")
 
 
+def _report(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("found", metavar="SET_OR_FLOW", help="a published set's folder, or a flow that published one")
+    sub.add_argument("--out", metavar="FILE", default="", help="the page (default: the flow's name and .html, here)")
+    told = "people's queries, in any form that read_queries knows, to compare the set's with"
+    sub.add_argument("--queries", metavar="FILE", default="", help=told)
+    sub.add_argument("--store", default=STORE, help="folder or address of the store (default: %(default)s)")
+
+
+def _evaluate(sub: argparse.ArgumentParser, engine: Callable[[argparse.ArgumentParser], None]) -> None:
+    sub.add_argument("found", metavar="SET_OR_FLOW", help="a published set's folder, or a flow that published one")
+    told = "with corpus, queries and qrels, BEIR's or parquet; several with commas; or a file of judgements in one"
+    sub.add_argument("--on", metavar="FOLDER[,..]", required=True, help=told)
+    told = "an encoder of models.yaml, such as minilm or static (default: %(default)s)"
+    sub.add_argument("--student", metavar="KEY", default="static", help=told)
+    sub.add_argument("--seeds", type=int, default=3, metavar="N", help="trainings, pooled (default: %(default)s)")
+    sub.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of the training, such as loss=listwise")
+    told = "what becomes of training rows that repeat a judged query (default: %(default)s)"
+    sub.add_argument("--contaminated", choices=["refuse", "drop", "keep"], default="refuse", help=told)
+    sub.add_argument("--store", default=STORE, help="folder or address of the store (default: %(default)s)")
+    sub.add_argument("--out", metavar="FILE", help="write everything as JSON, too")
+    engine(sub)
+
+
 def _show(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("step")
     sub.add_argument("--rejects", action="store_true")
@@ -128,13 +181,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     from cluster.lease import Taken
     from cluster.store import reason
     from cluster.task import StepFailed
-    from flows import verbs
+    from flows import upkeep, verbs
     from operators.contract import ContractError, InputError
 
     try:
         verbs.check_numbers(args)
+        module = upkeep if hasattr(upkeep, f"do_{args.verb}") else verbs
         with verbs.turn_of(args):
-            return int(getattr(verbs, f"do_{args.verb}")(args))
+            return int(getattr(module, f"do_{args.verb}")(args))
     except Taken as error:
         return _fail(args, 3, str(error))
     except InputError as error:

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Sequence
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,16 @@ class StepConfig(BaseModel):
     keep: list[str] | None = Field(None, description="columns of the input that pass through; all, if not given")
     max_rejected: float = Field(0.01, ge=0, le=1, description="share of rows that may be rejected")
     optional: bool = Field(False, description="sources: without a path it holds no rows, which is no fault")
+    refit: str = Field(
+        "always", pattern=r"^(always|never|drift>(0?\.\d+|0|1))$", description="builds: whether new rows fit it anew"
+    )
     doc: str = Field("", description="for readers")
+
+    @property
+    def limit(self) -> float:
+        """The share of rows that may come and go before an artifact is fitted anew: 0 for always."""
+        _, drift, share = self.refit.partition("drift>")
+        return float(share) if drift else inf if self.refit == "never" else 0.0
 
 
 class FlowConfig(BaseModel):

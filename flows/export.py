@@ -129,7 +129,7 @@ def _digest(path: Path) -> str:
 
 def _written(home: Store, name: str, manifest: dict[str, Any], made: Exporter, p: Export, aside: Path) -> dict[str, Any]:
     schema = _schema(home, name, manifest)
-    examples, sink = Examples(partial(_batches, home, name, manifest), schema, p), Sink(aside)
+    examples, sink = Examples(partial(tables_of, home, name, manifest), schema, p), Sink(aside)
     made.write(examples, p, sink)
     if not examples.rows_out:
         why = ", ".join(f"{n} {reason}" for reason, n in examples.dropped.items())
@@ -154,13 +154,13 @@ def _schema(home: Store, name: str, manifest: dict[str, Any]) -> pa.Schema:
         return file.schema_arrow
 
 
-def _batches(home: Store, name: str, manifest: dict[str, Any]) -> Iterator[pa.Table]:
-    """The set in tables of `BATCH` rows, shard for shard."""
+def tables_of(home: Store, name: str, manifest: dict[str, Any], columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+    """The set in tables of at most `BATCH` rows, shard for shard."""
     for shard in manifest["shards"]:
         rows = 0
         try:
             with home.parquet(f"{name}/{shard['file']}") as file:
-                for batch in file.iter_batches(BATCH):
+                for batch in file.iter_batches(BATCH, columns=columns):
                     rows += len(batch)
                     yield pa.Table.from_batches([batch])
         except (FileNotFoundError, pa.ArrowInvalid, OSError) as error:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from cluster.code import code_of
 from flows.agree import agreement
-from flows.config import CONFIGS, ROOT, StepConfig, read_config
+from flows.config import CONFIGS, ROOT, FlowConfig, StepConfig, read_config
 from flows.faults import FlowError, did_you_mean, sentences
 from flows.fingerprint import fingerprint
 from flows.lookup import find_operator, read_models, resolve
@@ -40,6 +40,7 @@ class Step:
     columns: Mapping[str, pa.DataType]  # of its output; none for a build
     max_rejected: float
     absent: bool = False  # an optional source without a path
+    limit: float = 0  # rows that may come and go before an artifact is fitted anew; 0: it is not held
     known: bool = True  # whether its columns can be relied on: no fault here or above
 
 
@@ -76,7 +77,11 @@ class Checks:
 
 def load(path: Path, changes: Sequence[str] = ()) -> Flow:
     """Read and check a flow without reading its data; `FlowError` holds every fault found."""
-    config = read_config(path, changes)
+    return checked(read_config(path, changes), path)
+
+
+def checked(config: FlowConfig, path: Path) -> Flow:
+    """A flow that was read, or composed, as if it stood at ``path``."""
     # A shipped flow has no project of its own: it is where you stand. Its own prompts go before yours of the same name.
     here = [Path.cwd()] if path.is_relative_to(CONFIGS) else []
     roots = list(dict.fromkeys([path.parent, path.parent.parent, CONFIGS, ROOT, *here]))
@@ -111,11 +116,14 @@ def _check_step(checks: Checks, name: str, written: StepConfig) -> None:
             above = {**spaces_above(checks, sources), **depth_above(checks, sources)}
             told = {**models, **above, **spaces(checks, using, models), ARTIFACTS: frozenset(using)}
             checks.faults += [f"{at}: {f}" for f in op.check(params, told)]
+    if written.limit and not op.holds:
+        fault = "its artifact is of the rows that it saw" if op.shape == "build" else "only a build's artifact is held"
+        checks.faults.append(f"{at}.refit: {written.refit}: {op.name} cannot be held: {fault}; leave it out")
     writes = {} if params is None or op.shape == "build" else dict(op.columns_written(params))
     kept = {} if op.closed or op.shape == "build" else columns
     checks.steps[name] = Step(
         name, op, spec, params or Params(), sources, written.against, using, models, written.keep,
-        {**kept, **writes}, written.max_rejected, absent,
+        {**kept, **writes}, written.max_rejected, absent, written.limit,
         known=len(checks.faults) == before and all(checks.steps[x].known for x in sources if x in checks.steps),
     )  # fmt: skip
 
@@ -222,6 +230,13 @@ def recipe_of(step: Step, prints: Mapping[str, str], without: str = "") -> str:
     # Users do not count versions up, and two projects may call a module alike: their code is their version.
     own = [] if step.spec.startswith("operators.") else [code_of(step.op, step.spec.partition(":")[0])]
     return fingerprint(step.spec, step.op.version, params, models, artifacts, *own)
+
+
+def asked_of(step: Step, asked: Mapping[str, str]) -> str:
+    """What a step and all above it are asked for, whatever rows are read: an artifact is held as long as this stays."""
+    above = [*step.sources, *([step.against] if step.against else [])]
+    used = sorted((name, asked[step.using[name]]) for name in step.using)
+    return fingerprint(recipe_of(step, asked), step.keep, [asked[name] for name in above], used)
 
 
 def by_row(step: Step, name: str) -> bool:

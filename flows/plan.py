@@ -1,17 +1,20 @@
 """Where each step of a flow stands in a store: its recipe, its fingerprint, stored or to run."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from math import inf
 from typing import Any
 
+from cluster import holding
 from cluster.code import moved
 from cluster.store import Store
 from cluster.task import Task, manifest_of
 from flows.fingerprint import fingerprint
-from flows.flow import Flow, Step, by_row, recipe_of
+from flows.flow import Flow, Step, asked_of, by_row, recipe_of
 from operators.contract import InputError, Item
 
+Items = Mapping[str, list[Item]]  # what each source reads, with the digest of every file
 BUCKET = 16 << 20  # bytes of a source's file, which may be compressed, or of a dataset, a bucket
 
 
@@ -23,13 +26,19 @@ class Planned:
     task: Task
     stored: dict[str, Any] | None  # its manifest
     moved: bool = False  # stored by other code of the same version
+    fresh: str = ""  # the fingerprint of an artifact fitted on the rows of today, where the step may hold an earlier one
+    asked: str = ""  # what it was asked for, whatever the rows
+    open: bool = False  # whether it is held hangs on rows that are not there yet; planned as if it were
+
+    @property
+    def held(self) -> bool:
+        """Whether an artifact of earlier rows is used."""
+        return bool(self.fresh) and self.fresh != self.task.fingerprint
 
 
-def plan(flow: Flow, store: Store, sample: int | None = None) -> list[Planned]:
-    """Every step in order. Reads the inputs' files once, for their digests."""
+def items_of(flow: Flow) -> Items:
+    """What each source reads; every file is read once for its digest."""
     faults, digests = [], {}
-    if sample and not any(flow.steps[0].name in (*s.sources, s.against) for s in flow.steps):
-        raise InputError(f"--sample {sample}: no step reads {flow.steps[0].name}, the first, whose rows it draws; leave it out")
     for step in flow.steps:
         if step.op.shape == "source" and step.op.items and not step.absent:
             try:
@@ -40,19 +49,46 @@ def plan(flow: Flow, store: Store, sample: int | None = None) -> list[Planned]:
         from flows.faults import FlowError
 
         raise FlowError(faults)
+    return digests
+
+
+def plan(flow: Flow, store: Store, sample: int | None = None, items: Items | None = None) -> list[Planned]:
+    """Every step in order. Reads the inputs' files once, for their digests, unless these are given."""
+    if sample and not any(flow.steps[0].name in (*s.sources, s.against) for s in flow.steps):
+        raise InputError(f"--sample {sample}: no step reads {flow.steps[0].name}, the first, whose rows it draws; leave it out")
+    digests = items_of(flow) if items is None else items
     prints: dict[str, str] = {}
     homes: dict[str, str] = {}
+    asked: dict[str, str] = {}
     planned: list[Planned] = []
     for step in flow.steps:
         task = _task(flow, step, digests.get(step.name, []), prints, homes)
+        asked[step.name] = asked_of(step, asked)
+        kept = {}
+        if step.limit:
+            told = fingerprint(flow.name, step.name, sample or 0, asked[step.name])
+            kept = _holding(store, step, task, told)
+            task = kept.pop("task")
         prints[step.name], homes[step.name] = task.fingerprint, task.home
         stored = manifest_of(store, task.home)
         made = (store.read_json(f"{task.home}/run.json") or {}) if stored else {}
-        planned.append(Planned(step, task, stored, moved(step.op, made.get("code", ""))))
+        planned.append(Planned(step, task, stored, moved(step.op, made.get("code", "")), **kept))
         if sample and step.op.shape == "source" and len(planned) == 1:
             prints[step.name] = fingerprint("sample", sample, task.fingerprint)
             homes[step.name] = f"steps/sample-{prints[step.name]}"
     return planned
+
+
+def _holding(store: Store, step: Step, task: Task, asked: str) -> dict[str, Any]:
+    """The task of the artifact that is used, and how that is known; see `cluster.holding`."""
+    fresh, limit = task.fingerprint, None if step.limit == inf else step.limit
+    said = holding.decided(store, asked, fresh)
+    if said and said["limit"] == limit:
+        told = replace(task, fingerprint=said["use"])
+        if said["use"] == fresh or manifest_of(store, told.home):
+            return {"task": told, "fresh": fresh, "asked": asked}
+    use = holding.fitted(store, asked, fresh)
+    return {"task": replace(task, fingerprint=use or fresh), "fresh": fresh, "asked": asked, "open": use is not None}
 
 
 def _task(flow: Flow, step: Step, items: Sequence[Item], prints: dict[str, str], homes: dict[str, str]) -> Task:
@@ -81,8 +117,6 @@ def buckets_for(planned: Sequence[Planned]) -> int:
 
 def with_artifacts(task: Task, store: Store) -> Task:
     """The task with the artifacts' folders, which are known once the steps above have run."""
-    from dataclasses import replace
-
     using = {}
     for name, ref in task.using.items():
         value = json.loads(ref)
@@ -108,7 +142,8 @@ def describe(planned: Sequence[Planned]) -> list[dict[str, Any]]:
         records.append({
             "step": p.step.name, "operator": p.step.op.name, "fingerprint": p.task.fingerprint,
             "from": p.step.sources, "using": [*p.step.using.values(), *(m.model for m in p.step.models.values())],
-            "stored": p.stored is not None, "code_moved": p.moved, "rows": p.stored["rows"] if p.stored else None,
+            "stored": p.stored is not None, **({"held": True} if p.held else {}),
+            "code_moved": p.moved, "rows": p.stored["rows"] if p.stored else None,
             "llm_calls": 0 if p.stored or not calls else (rows_in * calls if rows_in is not None else None),
             "adds": [c for c in (p.step.op.columns_written(p.step.params) if p.step.op.shape != "build" else {})],
         })  # fmt: skip

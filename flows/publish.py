@@ -89,17 +89,12 @@ def homes_of(flow: Flow, sample: int | None = None) -> list[str]:
     return list(dict.fromkeys(home_of(flow, sample, kind) for kind in kinds or ["train"]))
 
 
-def point(store: Store, published: str) -> None:
-    """Move `latest` to a published set."""
-    home, _, name = published.rpartition("/")
-    store.write(f"{home}/latest", (name + "\n").encode())
-
-
 def lineage(p: Planned) -> dict[str, Any]:
     """What made one step: enough to make it again."""
     return {
         "step": p.step.name, "operator": p.step.op.name, "version": p.step.op.version, "recipe": p.task.recipe,
         "fingerprint": p.task.fingerprint, "from": p.step.sources, "using": dict(p.step.using),
+        **({"held": True} if p.held else {}),
         "params": content_params(p.step), "models": {k: m.identity() for k, m in p.step.models.items()},
     }  # fmt: skip
 

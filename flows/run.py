@@ -1,8 +1,10 @@
 """Run a flow: every step that is not stored, in order, then publish."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+from cluster import holding
 from cluster.journal import model_home
 from cluster.limits import over_limit
 from cluster.run import run_task
@@ -10,8 +12,9 @@ from cluster.store import Store
 from cluster.task import RUN, Bench, StepFailed, Task, manifest_of, parts_of
 from flows.faults import FlowError
 from flows.flow import Flow
-from flows.plan import Planned, buckets_for, plan, with_artifacts
-from flows.publish import kind_of, point, publish
+from flows.plan import Items, Planned, buckets_for, items_of, plan, with_artifacts
+from flows.publish import kind_of, publish
+from flows.versions import point
 from operators.contract import InputError
 
 
@@ -25,26 +28,37 @@ class Ran:
     beside: tuple[str, ...] = ()  # what else it published
 
 
-def run(flow: Flow, bench: Bench, sample: int | None = None, until: str | None = None, *, latest: bool = True) -> Ran:
-    """Run what is missing, publish, move `latest` where asked. Raises `StepFailed` or `InputError`; finished parts stay."""
+def run(
+    flow: Flow, bench: Bench, sample: int | None = None, until: str | None = None, *,
+    latest: bool = True, only: Collection[str] = (), items: Items | None = None,
+) -> Ran:  # fmt: skip
+    """Run what is missing, publish, move `latest` where asked; ``only`` some sources' steps, which need nothing above them.
+
+    What the sources read is looked up unless ``items`` are given.
+
+    Raises `StepFailed` or `InputError`; finished parts stay.
+    """
     if until:
         flow.step(until)
     bench.store.check_writable()
-    planned = plan(flow, bench.store, sample)
+    items = items_of(flow) if items is None else items
+    planned = plan(flow, bench.store, sample, items)
     _check_endpoints(flow, planned, bench.store, until)
     bench.buckets = bench.buckets or buckets_for(planned)
     funnel: list[dict[str, Any]] = []
     bench.funnel, made = funnel, 0
     published: dict[str, str] = {}  # kind → folder
     idle = _idle(planned)
-    for p in planned:
+    for i in range(len(planned)):
+        if planned[i].open and not only:  # its rows are there by now
+            _decide(planned[i], bench.store)
+            planned = plan(flow, bench.store, sample, items)
+        p = planned[i]
+        if only and p.step.name not in only:
+            continue
         task = with_artifacts(p.task, bench.store)
-        manifest = p.stored or _made(task, bench)
-        if p.stored and (fault := over_limit(task.name, manifest["rows_in"], manifest["rejected"], task.max_rejected)):
-            raise StepFailed(fault)  # the limit is no part of the recipe: it may be another one by now
+        manifest = _whole(flow, p, task, bench)
         made += p.stored is None
-        if p.step.op.shape == "source" and not manifest["rows"] and not p.step.absent:
-            raise InputError(f"{flow.path}: steps.{p.step.name}: {_empty(manifest)}")
         if p.step.op.shape == "source" and sample and p is planned[0]:
             _sample(bench.store, task.home, planned, sample)
         funnel.append({**_record(bench.store, p, manifest), **({"sample": sample} if sample and p is planned[0] else {})})
@@ -59,6 +73,23 @@ def run(flow: Flow, bench: Bench, sample: int | None = None, until: str | None =
             break
     main = next((one for kind, one in published.items() if kind in ("train", "corpus")), None)
     return Ran(funnel, main, made, tuple(one for one in published.values() if one != main))
+
+
+def _whole(flow: Flow, p: Planned, task: Task, bench: Bench) -> dict[str, Any]:
+    """The manifest of a step, which is run unless it is stored; raises where the flow cannot go on with it."""
+    manifest = p.stored or _made(task, bench)
+    if p.stored and (fault := over_limit(task.name, manifest["rows_in"], manifest["rejected"], task.max_rejected)):
+        raise StepFailed(fault)  # the limit is no part of the recipe: it may be another one by now
+    if p.fresh and not p.held:
+        holding.note(bench.store, p.asked, p.fresh, task.home, task.inputs)
+    if p.step.op.shape == "source" and not manifest["rows"] and not p.step.absent:
+        raise InputError(f"{flow.path}: steps.{p.step.name}: {_empty(manifest)}")
+    return manifest
+
+
+def _decide(p: Planned, store: Store) -> None:
+    """Hold the artifact, or fit it on the rows of today."""
+    holding.decide(store, p.asked, p.fresh, p.task.inputs, p.step.limit)
 
 
 def _idle(planned: list[Planned]) -> set[str]:
@@ -125,9 +156,15 @@ def _record(store: Store, p: Planned, manifest: dict[str, Any]) -> dict[str, Any
         "step": p.step.name, "operator": p.step.op.name, "home": p.task.home, "rows_in": manifest["rows_in"],
         "rows_out": manifest["rows"], "rejected": manifest["rejected"], "stored": p.stored is not None,
         "seconds": provenance.get("seconds", 0.0), "reused": provenance.get("reused", 0),
-        "counters": provenance.get("counters", {}), **({"absent": True} if p.step.absent else {}),
+        "counters": provenance.get("counters", {}), **(held_of(store, p) if p.held else {}),
+        **({"absent": True} if p.step.absent else {}),
         **({"measured": manifest["measured"]} if "measured" in manifest else {}),
     }  # fmt: skip
+
+
+def held_of(store: Store, p: Planned) -> dict[str, float]:
+    """How far the rows have drifted since the artifact that is held was fitted."""
+    return {"held": (holding.decided(store, p.asked, p.fresh) or {"drift": 0.0})["drift"]}
 
 
 def _sample(store: Store, home: str, planned: list[Planned], size: int) -> None:

@@ -28,6 +28,7 @@ def funnel(records: Sequence[dict[str, Any]]) -> str:
     for r in records:
         lost = sum(r["rejected"].values())
         notes = ["no path was given"] if r.get("absent") else [f"{r['sample']} of them are the sample"] if "sample" in r else []
+        notes += [f"held: {r['held']:.2%} of its rows came or went since"] if "held" in r else []
         why = "; ".join([*filter(None, [reasons(r["rejected"])]), *notes])
         spent = "stored" if r["stored"] else f"{r['seconds']:.1f}"
         lines.append(f"{r['step']:<16}{r['rows_in']:>9}{r['rows_out']:>9}{lost:>10}{spent:>9}  {why}")
@@ -48,7 +49,7 @@ def planned(steps: Sequence[dict[str, Any]]) -> str:
     lines = []
     for s in steps:
         calls = f", {'?' if s['llm_calls'] is None else s['llm_calls']} LLM calls" if s["llm_calls"] != 0 else ""
-        state = f"stored, {s['rows']} rows" if s["stored"] else f"to run{calls}"
+        state = "held" if s.get("held") else f"stored, {s['rows']} rows" if s["stored"] else f"to run{calls}"
         source = " ".join(s["from"]) or "-"
         what = f"{s['step']:<16}{s['fingerprint'][:8]}  {s['operator']:<20}<- {source:<22}"
         moved = "; its code moved, its version did not" if s["code_moved"] else ""

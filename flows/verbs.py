@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from cluster.engine import Engine
@@ -15,9 +15,8 @@ from flows.cli import emit
 from flows.clusters import check_names, execution_of
 from flows.config import find_flow, name_of
 from flows.flow import Flow, load
-from flows.plan import describe, plan
+from flows.plan import Items, describe, plan
 from flows.progress import Progress
-from flows.publish import home_of, point
 from flows.run import Ran, run
 from flows.watching import Watch, lines, runs
 from operators.contract import InputError
@@ -43,7 +42,7 @@ def engine_of(execution: Execution) -> Engine:
 
 def do_run(args: argparse.Namespace) -> int:
     """Run what is missing, then print the funnel, the first rows and the path of the set."""
-    ran, store = _run(args)
+    ran, store = run_flow(args)
     value = {"status": 0, "funnel": ran.funnel, "published": ran.published, "beside": ran.beside, "made": ran.made}
     emit(args, value, "\n".join([show.funnel(ran.funnel), *_ending(ran, store)]))
     return 0
@@ -66,10 +65,14 @@ def turn_of(args: argparse.Namespace) -> Iterator[None]:
         yield
 
 
-def _run(args: argparse.Namespace, *, latest: bool = True) -> tuple[Ran, Store]:
-    flow, execution = flow_of(args), execution_of(args)
+def run_flow(
+    args: argparse.Namespace, *, latest: bool = True, only: Collection[str] = (), items: Items | None = None,
+    engine: Engine | None = None,
+) -> tuple[Ran, Store]:  # fmt: skip
+    """Run the flow that the arguments name, with their engine, or with one that stays open."""
+    flow, execution, given = flow_of(args), execution_of(args), engine
     check_names(execution, flow)
-    engine, store = engine_of(execution), Store(args.store)
+    engine, store = given or engine_of(execution), Store(args.store)
     progress = Progress()
     watch = Watch(store, flow.name, progress)
     bench = Bench(
@@ -78,7 +81,7 @@ def _run(args: argparse.Namespace, *, latest: bool = True) -> tuple[Ran, Store]:
     )  # fmt: skip
     try:
         with watch.watching():
-            ran = run(flow, bench, args.sample, args.until, latest=latest)
+            ran = run(flow, bench, args.sample, args.until, latest=latest, only=only, items=items)
             watch.ends_with(ran.published, ran.made)
         return ran, store
     except (StepFailed, InputError):
@@ -86,7 +89,8 @@ def _run(args: argparse.Namespace, *, latest: bool = True) -> tuple[Ran, Store]:
             print(show.funnel(bench.funnel))
         raise
     finally:
-        engine.close()
+        if given is None:
+            engine.close()
 
 
 def _ending(ran: Ran, store: Store) -> list[str]:
@@ -96,27 +100,6 @@ def _ending(ran: Ran, store: Store) -> list[str]:
         lines += ["", *show.first_rows(store, ran.published, 3), "", f"set: {store.path(ran.published)}"]
     lines += [f"{home.split('/')[1].split('.')[1]}: {store.path(home)}" for home in ran.beside]
     return lines
-
-
-def do_refresh(args: argparse.Namespace) -> int:
-    """Plan, run, verify, publish; `latest` moves only to a set that verified."""
-    from flows.verify import verify
-
-    flow, store = flow_of(args), Store(args.store)
-    before = store.read_text(f"{home_of(flow, args.sample)}/latest")
-    pending = [p["step"] for p in describe(plan(flow, store, args.sample)) if not p["stored"]]
-    ran, _ = _run(args, latest=False)
-    faults = verify(flow, store, args.sample)
-    for published in (ran.published, *ran.beside):
-        if published and not faults:
-            point(store, published)
-    same = ran.published is not None and before.strip() == ran.published.rsplit("/", 1)[1]
-    value = {"status": 1 if faults else 0, "ran": pending, "published": ran.published, "new": not same, "faults": faults}
-    news = f"{'nothing new' if same else 'new version'}: {ran.published}"
-    said = news if ran.published else "no step of this flow publishes a set"
-    text = "\n".join(faults) or said
-    emit(args, value, f"{show.funnel(ran.funnel)}\n\n{len(pending)} steps were to run\n{text}")
-    return 1 if faults else 0
 
 
 def do_plan(args: argparse.Namespace) -> int:
@@ -197,6 +180,24 @@ def do_schedule(args: argparse.Namespace) -> int:
     return scheduled(args)
 
 
+def do_evaluate(args: argparse.Namespace) -> int:
+    """Train students on a set, rank collections with them, compare."""
+    from flows import evaluate
+
+    execution = execution_of(args)
+    engine, progress = engine_of(execution), Progress()
+    store, every = Store(args.store), max(progress.interval, 2.0)
+    bench = Bench(store, engine, execution.buckets or 0, progress, placement=execution.steps, every=every)
+    try:
+        value = evaluate.evaluate(args, bench)
+    finally:
+        engine.close()
+    if args.out:
+        evaluate.write(args.out, value)
+    emit(args, {"status": 0, **value}, evaluate.report(value))
+    return 0
+
+
 def do_schema(args: argparse.Namespace) -> int:
     """The JSON schema of flow files."""
     from flows.schema import schema
@@ -234,4 +235,13 @@ def do_export(args: argparse.Namespace) -> int:
     lines += [f"no place for: {', '.join(made['left_out'])}"] if made["left_out"] else []
     lines += [f"{'it is there already: ' if made.get('there') else ''}{args.out}/README.md says how to load it"]
     emit(args, {"status": 0, **made}, "\n".join(lines))
+    return 0
+
+
+def do_report(args: argparse.Namespace) -> int:
+    """Write a published set's page."""
+    from flows.report import report
+
+    made = report(args.found, args.out, args.store, args.queries)
+    emit(args, {"status": 0, **made}, f"{made['out']}: {made['figures']['set']['rows']} rows on a page of {made['bytes']} bytes")
     return 0

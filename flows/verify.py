@@ -1,6 +1,6 @@
 """Check what is stored against its checksums. What fails is un-committed, so the next run mends it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cluster.store import Store
@@ -9,10 +9,16 @@ from flows.flow import Flow
 from flows.publish import files_of, homes_of, published_manifest
 
 
-def verify(flow: Flow, store: Store, sample: int | None = None) -> list[str]:
-    """One sentence for every file of the store's steps and of this flow's, or this sample's, sets that is not as recorded."""
-    homes = [f"steps/{name}" for name in store.names("steps")]
-    sets = [f"{home}/{version}" for home in homes_of(flow, sample) for version in store.names(home)]
+def verify(
+    flow: Flow, store: Store, sample: int | None = None, only: Sequence[str] | None = None, sets: Sequence[str] | None = None
+) -> list[str]:
+    """One sentence for every file of the store's steps and of this flow's, or this sample's, sets that is not as recorded.
+
+    ``only`` these steps and ``sets``, where they are given.
+    """
+    homes = [f"steps/{name}" for name in store.names("steps")] if only is None else only
+    if sets is None:
+        sets = [f"{home}/{version}" for home in homes_of(flow, sample) for version in store.names(home)]
     return [fault for home in homes for fault in _step(store, home)] + [fault for home in sets for fault in _set(store, home)]
 
 

@@ -129,6 +129,7 @@ class Operator:
     floor: Callable[[Mapping[str, int], Any], str | None] | None = None  # of their sums: why the step fails
     items: Callable[[Any], Sequence[Item]] | None = None  # source: what there is to read
     passes: int = 1  # build
+    holds: bool = False  # build: its artifact is of use for rows that it has not seen, so that it may be held
     check: Callable[[Any, Mapping[str, Any]], Sequence[str]] | None = None  # params, using → faults
     calls: Callable[[Any, Mapping[str, Any]], Mapping[str, int]] | None = None  # → LLM requests: under "" a row, a column a value
     publishes: bool = False  # its output is a set of its own

@@ -19,11 +19,11 @@ from pydantic import Field, model_validator
 from operators.columns import content_ids, slices
 from operators.contract import Example, Params, operator, row_id, text
 
-_CJK = (  # kana and their extensions, Hangul, Han on three planes; 々〆〇 and the long vowel ー among them
+CJK = (  # kana and their extensions, Hangul, Han on three planes; 々〆〇 and the long vowel ー among them
     "\u1100-\u11ff\u3005-\u3007\u3041-\u3096\u3099\u309a\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\u3130-\u318f\u31f0-\u31ff"
     "\u3400-\u4dbf\u4e00-\u9fff\ua960-\ua97f\uac00-\ud7ff\uf900-\ufaff\U0001b000-\U0001b16f\U00020000-\U0003ffff"
 )
-_CJK_OR_WORD = re.compile(rf"(?P<cjk>[{_CJK}]+)|(?:(?![{_CJK}])\w)+")
+_CJK_OR_WORD = re.compile(rf"(?P<cjk>[{CJK}]+)|(?:(?![{CJK}])\w)+")
 
 
 class FitBm25(Params):
@@ -108,6 +108,15 @@ class Bm25Statistics:
                 self.length += len(terms)
             self.docs += len(part)
 
+    def remove(self, table: pa.Table) -> None:
+        """Give back what was counted of these rows."""
+        gone = Bm25Statistics(self.settings)
+        gone.add(table, 0)
+        self.frequencies.subtract(gone.frequencies)
+        self.frequencies = +self.frequencies  # a term of no document is no term
+        self.docs -= gone.docs
+        self.length -= gone.length
+
     def merge(self, later: "Bm25Statistics") -> None:
         """Add the counts of later parts."""
         self.frequencies.update(later.frequencies)
@@ -141,7 +150,7 @@ class Bm25Statistics:
         return cls(FitBm25(**value["settings"]), found, value["docs"], value["length"])
 
 
-@operator("build", version="1", reads={"passage_id": row_id, "title": text, "passage": text})
+@operator("build", version="1", holds=True, reads={"passage_id": row_id, "title": text, "passage": text})
 def fit_bm25(p: FitBm25) -> Bm25Statistics:
     """One pass; memory grows with the vocabulary, not with the corpus."""
     return Bm25Statistics(p)

@@ -187,7 +187,7 @@ def _reads(p: FitClusters) -> Columns:
     return {p.key: row_id, **dict.fromkeys(p.vectors, vector), **({p.by: text} if p.by else {})}
 
 
-@operator("build", version="3", reads=_reads, measure=measure_clusters)
+@operator("build", version="3", holds=True, reads=_reads, measure=measure_clusters)
 def fit_clusters(p: FitClusters) -> _Samples:
     """One pass; memory is twice the sample: clusters × per_cluster vectors of each value of ``by``.
 

@@ -143,7 +143,7 @@ def _reads(p: FitFalseNegatives) -> Columns:
     return {"positive_ids": ids, "hidden_ids": ids, "candidate_ids": ids, **dict.fromkeys(p.scores, scores)}
 
 
-@operator("build", version="1", reads=_reads)
+@operator("build", version="1", holds=True, reads=_reads)
 def fit_false_negatives(p: FitFalseNegatives) -> _Fold:
     """One pass over candidates with stored scores."""
     return _Fold(p)

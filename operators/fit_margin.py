@@ -115,7 +115,7 @@ def _measure(found: Margin, p: FitMargin) -> Mapping[str, int]:
     return {"known_pairs": found.pairs, **{f"{name}_per_mille": round(1000 * share) for name, share in shares.items()}}
 
 
-@operator("build", version="2", measure=_measure, reads={"node_id": row_id, "member_id": row_id})
+@operator("build", version="2", holds=True, measure=_measure, reads={"node_id": row_id, "member_id": row_id})
 def fit_margin(p: FitMargin, *, matches: Matches) -> _Fold:
     """Take known pairs, left as ``node_id`` and right as ``member_id`` as `resolve_relations` gives them."""
     return _Fold(p, matches)

@@ -152,7 +152,7 @@ def measure_floor(made: PairFloor, p: FitPairFloor) -> dict[str, int]:
     return {"given pairs": made.given_pairs, "random pairs": made.random_pairs}
 
 
-@operator("build", version="1", reads=READS, measure=measure_floor)
+@operator("build", version="1", holds=True, reads=READS, measure=measure_floor)
 def fit_pair_floor(p: FitPairFloor, *, encoder: Encoder) -> _Pairs:
     """One pass; ``pairs`` queries and passages are held and encoded, not all."""
     return _Pairs(p, encoder)

@@ -102,7 +102,7 @@ def _reads(p: FitScoreQuantiles) -> Columns:
     return {**own, **({p.by: text} if p.by else {})}
 
 
-@operator("build", version="2", reads=_reads)
+@operator("build", version="2", holds=True, reads=_reads)
 def fit_score_quantiles(p: FitScoreQuantiles) -> _Counts:
     """One pass over ``positive_scores`` and ``teacher_scores``."""
     return _Counts(p)

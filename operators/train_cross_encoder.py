@@ -4,12 +4,9 @@ The start is an encoder of models.yaml, read as a classifier of one output; Ruri
 reranker likewise. The saved folder is also a model for `backend: cross-encoder` of models.yaml.
 """
 
-import sys
-import time
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-import numpy as np
 import pyarrow as pa
 from pydantic import Field, model_validator
 
@@ -20,10 +17,8 @@ from operators.engines.encoder import Encoder, revision, source
 from operators.engines.models import ModelEntry, Space
 from operators.engines.shapes import one_thread
 from operators.engines.teacher import CrossEncoder
-from operators.engines.train_cross import Group, Loss, Settings, train
+from operators.engines.train_cross import Group, Loss, Said, Settings, train
 from operators.index_texts import Texts
-
-_EVERY = 15.0  # seconds between two lines of progress
 
 
 class TrainCrossEncoder(Params):
@@ -83,7 +78,7 @@ class _Training:
         p = self.p
         half = p.dtype == "bfloat16"
         how = Settings(p.loss, p.batch_queries, p.epochs, p.learning_rate, p.warmup, p.seed, half)
-        train(model, groups, int(tokenizer.pad_token_id or 0), how, _Said())
+        train(model, groups, int(tokenizer.pad_token_id or 0), how, Said("train_cross_encoder"))
         return CrossEncoder(model, tokenizer, entry)
 
     def _groups(self, tokenizer: Any) -> list[Group]:
@@ -110,22 +105,6 @@ def _start(encoder: ModelEntry, p: TrainCrossEncoder) -> tuple[Any, Any, ModelEn
     return model, tokenizer, ModelEntry.model_validate({**entry, "activation": p.activation})
 
 
-class _Said:
-    """Progress as lines: a step count, the mean loss of late, an estimate."""
-
-    def __init__(self) -> None:
-        self.start = self.last = time.monotonic()
-        self.losses: list[float] = []
-
-    def __call__(self, step: int, steps: int, loss: float) -> None:
-        self.losses.append(loss)
-        now = time.monotonic()
-        if now - self.last > _EVERY or (step == steps and now - self.start > _EVERY):
-            left, mean = (now - self.start) / step * (steps - step), float(np.mean(self.losses))
-            sys.stderr.write(f"train_cross_encoder: step {step} of {steps}, loss {mean:.3f}, {left:.0f} s to go\n")
-            self.last, self.losses = now, []
-
-
 def _from_an_encoder(p: TrainCrossEncoder, using: Mapping[str, Any]) -> list[str]:
     backend = using["encoder"].backend if "encoder" in using else "sentence-transformers"
     if backend == "sentence-transformers":
@@ -134,7 +113,7 @@ def _from_an_encoder(p: TrainCrossEncoder, using: Mapping[str, Any]) -> list[str
 
 
 @operator(
-    "build", version="1", reads={"query": text, "positive_ids": ids, "negative_ids": ids},
+    "build", version="1", holds=True, reads={"query": text, "positive_ids": ids, "negative_ids": ids},
     check=_from_an_encoder, space=lambda p: p.space,
 )  # fmt: skip
 def train_cross_encoder(p: TrainCrossEncoder, *, encoder: Encoder, texts: Texts) -> _Training:

@@ -90,18 +90,18 @@ class SentenceEncoder:
     """
 
     def __init__(self, model: Any, entry: ModelEntry) -> None:
-        self._model, self.entry, self._prompts = model, entry, _prompts(entry, model.prompts)
+        self.model, self.entry, self.prompts = model, entry, _prompts(entry, model.prompts)
         self._budget = budget_of(entry.dtype)
         window = min(entry.max_tokens, model.max_seq_length or entry.max_tokens)
-        self._tokens = Tokens(model.tokenizer, window)
+        self.tokens = Tokens(model.tokenizer, window)
         self.dim = int(model.get_embedding_dimension())
         self.counters = {"encoder_texts": 0, "encoder_truncated": 0}
 
     def encode(self, texts: Sequence[str], role: Role) -> Array:
         """The vectors (N, dim) float32 of ``texts`` in their role."""
-        ids, cut = self._tokens([self._prompts[role] + t for t in texts])
+        ids, cut = self.tokens([self.prompts[role] + t for t in texts])
         out = np.zeros((len(texts), self.dim), np.float32)
-        for where, vectors in run_rows(ids, self._tokens.pad, self._forward, self._budget):
+        for where, vectors in run_rows(ids, self.tokens.pad, self._forward, self._budget):
             out[where] = vectors
         self.counters["encoder_texts"] += len(texts)
         self.counters["encoder_truncated"] += sum(cut)
@@ -110,37 +110,49 @@ class SentenceEncoder:
     def _forward(self, tokens: Array, mask: Array) -> Array:
         import torch
 
-        features = {"input_ids": torch.from_numpy(tokens), "attention_mask": torch.from_numpy(mask)}
         with torch.inference_mode():
-            first, *rest = self._model
-            features = {k: v.float() if torch.is_floating_point(v) else v for k, v in first(features).items()}
-            for module in rest:
-                features = module(features)
-            vectors: Array = features["sentence_embedding"].numpy()
+            vectors: Array = pooled(self.model, tokens, mask).numpy()
         return vectors
+
+
+def pooled(model: Any, tokens: Array, mask: Array) -> Any:
+    """The tensor (N, dim) float32 that a sentence-transformers model makes of token ids and their mask (N, length)."""
+    import torch
+
+    features = {"input_ids": torch.from_numpy(tokens), "attention_mask": torch.from_numpy(mask)}
+    first, *rest = model
+    features = {k: v.float() if torch.is_floating_point(v) else v for k, v in first(features).items()}
+    for module in rest:
+        features = module(features)
+    return features["sentence_embedding"]
 
 
 class StaticEncoder:
     """The mean of a model's word embeddings, less what all words share: no transformer runs."""
 
     def __init__(self, table: Array, tokenizer: Any, entry: ModelEntry) -> None:
-        self._table, self._tokenizer, self._window, self._prompts = table, tokenizer, entry.max_tokens, _prompts(entry, {})
+        self.table, self._tokenizer, self._window, self.prompts = table, tokenizer, entry.max_tokens, _prompts(entry, {})
         self.entry = entry
         self.dim = int(table.shape[1])
         self.counters = {"encoder_texts": 0, "encoder_truncated": 0}
 
     def encode(self, texts: Sequence[str], role: Role) -> Array:
         """The vectors (N, dim) float32 of ``texts`` in their role."""
-        prompt, window = self._prompts[role], self._window
         out = np.zeros((len(texts), self.dim), np.float32)
         for start in range(0, len(texts), 1024):
-            given = [(prompt + t)[: window * 64] for t in texts[start : start + 1024]]
-            for i, found in enumerate(self._tokenizer.encode_batch(given, add_special_tokens=False), start):
-                self.counters["encoder_truncated"] += len(found.ids) > window
-                if found.ids:
-                    out[i] = self._table[found.ids[:window]].sum(axis=0)
+            ids, cut = self.tokens([self.prompts[role] + t for t in texts[start : start + 1024]])
+            for i, found in enumerate(ids, start):
+                if found:
+                    out[i] = self.table[found].sum(axis=0)
+            self.counters["encoder_truncated"] += sum(cut)
         self.counters["encoder_texts"] += len(texts)
         return unit(out)
+
+    def tokens(self, texts: Sequence[str]) -> tuple[list[list[int]], list[bool]]:
+        """The ids of each text, without those that begin and end a sentence, and whether it was cut."""
+        window = self._window
+        found = self._tokenizer.encode_batch([t[: window * 64] for t in texts], add_special_tokens=False)
+        return [one.ids[:window] for one in found], [len(one.ids) > window for one in found]
 
 
 def load_sentence(entry: ModelEntry) -> Encoder:

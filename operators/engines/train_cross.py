@@ -5,6 +5,8 @@ contrastive estimation, arXiv:2101.08751, section 3); pointwise is binary cross-
 arXiv:1910.14424). One thread, one seed, rows in a fixed order: the same rows give the same weights.
 """
 
+import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -13,6 +15,7 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 Loss = Literal["listwise", "pointwise", "both"]
+_EVERY = 15.0  # seconds between two lines of progress
 _POOL = 16  # batches that are sorted by length together
 
 
@@ -43,24 +46,55 @@ def train(model: Any, groups: Sequence[Group], pad: int, settings: Settings, say
     torch.manual_seed(settings.seed)
     model.eval()  # without dropout, whose draws are slow on a CPU; whether it would help was not measured
     model.get_input_embeddings().weight.requires_grad_(False)  # half of MiniLM's weights, and of the optimiser's time
-    trained = [p for p in model.parameters() if p.requires_grad]
-    kinds = [{"params": [p for p in trained if p.ndim > 1]}, {"params": [p for p in trained if p.ndim == 1], "weight_decay": 0.0}]
-    optimiser = torch.optim.AdamW(kinds, lr=settings.rate, weight_decay=0.01)
-    order = list(_order([max(map(len, g.pairs)) for g in groups], settings))
-    rise = max(1, round(settings.warmup * len(order)))
-    for step, where in enumerate(order):
-        rate = settings.rate * min((step + 1) / rise, (len(order) - step) / max(1, len(order) - rise))
-        for one in optimiser.param_groups:
-            one["lr"] = rate
+
+    def loss_of(where: Array) -> Any:
         batch = [groups[i] for i in where]
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=settings.half):
             logits = _logits(model, batch, pad)
-        loss = _loss(logits, [len(g.pairs) for g in batch], settings.loss)
+        return _loss(logits, [len(g.pairs) for g in batch], settings.loss)
+
+    order = list(_order([max(map(len, g.pairs)) for g in groups], settings))
+    trained = [p for p in model.parameters() if p.requires_grad]
+    descend(trained, order, loss_of, (settings.rate, settings.warmup), say)
+
+
+def descend(
+    trained: Sequence[Any], order: Sequence[Any], loss_of: Callable[[Any], Any], rates: tuple[float, float],
+    say: Callable[[int, int, float], None], decay: float = 0.01,
+) -> None:  # fmt: skip
+    """AdamW, a step for each of ``order``: ``rates`` are the rate at its height and the share of steps in which it rises."""
+    import torch
+
+    flat = {"params": [p for p in trained if p.ndim == 1], "weight_decay": 0.0}
+    optimiser = torch.optim.AdamW([{"params": [p for p in trained if p.ndim > 1]}, flat], lr=rates[0], weight_decay=decay)
+    rise = max(1, round(rates[1] * len(order)))
+    for step, where in enumerate(order):
+        rate = rates[0] * min((step + 1) / rise, (len(order) - step) / max(1, len(order) - rise))
+        for one in optimiser.param_groups:
+            one["lr"] = rate
+        loss = loss_of(where)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimiser.step()
         say(step + 1, len(order), float(loss.detach()))
+
+
+class Said:
+    """Progress as lines: a step count, the mean loss of late, an estimate."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.losses = name, list[float]()
+        self.start = self.last = time.monotonic()
+
+    def __call__(self, step: int, steps: int, loss: float) -> None:
+        """Count one step; a line each quarter of a minute."""
+        self.losses.append(loss)
+        now = time.monotonic()
+        if now - self.last > _EVERY or (step == steps and now - self.start > _EVERY):
+            left, mean = (now - self.start) / step * (steps - step), float(np.mean(self.losses))
+            sys.stderr.write(f"{self.name}: step {step} of {steps}, loss {mean:.3f}, {left:.0f} s to go\n")
+            self.last, self.losses = now, []
 
 
 def _order(lengths: Sequence[int], settings: Settings) -> Iterator[Array]:

@@ -81,11 +81,12 @@ def test_refresh_moves_latest_only_when_all_has_verified(tmp_path, monkeypatch, 
 
     inner = verify.verify
 
-    def look(flow, store, sample=None):
+    def look(flow, store, sample=None, **more):
         seen.append(store.read_text("datasets/asked/latest"))
-        part = next(p for p in sorted((tmp_path / "s" / "steps").rglob("parts/*.parquet")) if "structural_pairs" in str(p))
+        home = next(h for h in more["only"] if "structural_pairs" in h)
+        part = next(p for p in sorted((tmp_path / "s" / home).glob("parts/*.parquet")))
         part.write_bytes(b"bad" if len(seen) == 1 else part.read_bytes())
-        return inner(flow, store, sample)
+        return inner(flow, store, sample, **more)
 
     monkeypatch.setattr(verify, "verify", look)
     assert main(refresh) == 1
