@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cluster.code import code_of
+from cluster.damage import PASSING
 from cluster.folding import is_sum
 from cluster.limits import over_limit
 from cluster.phases import PHASES
@@ -18,8 +19,6 @@ from cluster.store import Store
 from cluster.task import RUN, Bench, StepFailed, Task, manifest_of
 from cluster.versions import versions
 from operators.contract import InputError
-
-PASSING = ("x", "c")  # names of what exists only until the step is whole
 
 
 def run_task(task: Task, bench: Bench) -> dict[str, Any]:
