@@ -130,7 +130,7 @@ def compare_arms(p: CompareArms) -> _Scores:
 def example() -> Example:
     """Two arms, one of them of two seeds, on four queries."""
     queries = columns.content_ids(list("abcd"))
-    told = {("base", 0): [0.1, 0.5, 0.3, 0.0], ("ours", 0): [0.2, 0.6, 0.3, 0.1], ("ours", 1): [0.2, 0.5, 0.4, 0.1]}
+    told = {("base", 0): [0.1, 0.5, 0.3, 0.0], ("ours", 0): [0.2, 0.6, 0.3, 0.1], ("ours", 1): [0.2, 0.5, 0.4, 0.2]}
     tables = []
     for (arm, seed), values in told.items():
         labels = {"collection": ["toy"] * 4, "arm": [arm] * 4, "seed": [seed] * 4}
