@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cluster.code import code_of
+from cluster.damage import PASSING, Lost
 from cluster.folding import is_sum
 from cluster.limits import over_limit
 from cluster.phases import PHASES
@@ -17,9 +18,8 @@ from cluster.recipes import remember
 from cluster.store import Store
 from cluster.task import RUN, Bench, StepFailed, Task, manifest_of
 from cluster.versions import versions
+from cluster.work import ATTEMPTS
 from operators.contract import InputError
-
-PASSING = ("x", "c")  # names of what exists only until the step is whole
 
 
 def run_task(task: Task, bench: Bench) -> dict[str, Any]:
@@ -28,26 +28,21 @@ def run_task(task: Task, bench: Bench) -> dict[str, Any]:
         return whole
     started, task = time.time(), replace(task, columns=_columns(task, bench.store))
     try:
-        records = PHASES[task.op.shape](task, bench)
+        records = _made(task, bench)
     except (InputError, StepFailed):
         if whole := manifest_of(bench.store, task.home):  # another run finished it, and removed what was passing
             _remove_passing(task, bench.store)
             return whole
-        if not _forget_lost(task, bench.store):
-            raise
-        records = PHASES[task.op.shape](task, bench)
+        raise
     return finish(task, bench, records, started)
 
 
-def _forget_lost(task: Task, store: Store) -> bool:
-    """Remove the records of passing files that are gone, so that they are made again; whether there was one."""
-    lost = []
-    for name in (n for n in store.names(f"{task.home}/commits") if n.startswith(PASSING)):
-        record = store.read_json(f"{task.home}/commits/{name}")
-        lost += [name] if record is None or not store.exists(record["file"]) else []
-    for name in lost:
-        store.remove(f"{task.home}/commits/{name}")
-    return bool(lost)
+def _made(task: Task, bench: Bench) -> list[dict[str, Any]]:
+    """The step's records; what is passing and was lost is made again at once, three times in all."""
+    for _ in range(ATTEMPTS - 1):
+        with contextlib.suppress(Lost):
+            return PHASES[task.op.shape](task, bench)
+    return PHASES[task.op.shape](task, bench)
 
 
 def _remove_passing(task: Task, store: Store) -> None:

@@ -7,12 +7,15 @@ from contextlib import closing
 from typing import Any
 
 from cluster.committed import Gathered, commits
+from cluster.damage import damaged
 from cluster.execution import placed
 from cluster.journal import Kept
 from cluster.task import RUN, Bench, StepFailed, Task
 from cluster.ticker import ticking
-from cluster.work import Kind, Work
+from cluster.work import Kind, Report, Work
 from operators.contract import InputError
+
+UNREADABLE = ("store ", "ArrowInvalid", "JSONDecodeError", "SafetensorError")  # how a report begins of a file that may be damaged
 
 
 def work_for(task: Task, bench: Bench, kind: Kind, name: str, inputs: list[Any], **more: Any) -> Work:
@@ -58,16 +61,22 @@ def perform(task: Task, bench: Bench, work: list[Work]) -> list[dict[str, Any]]:
     gathered, room = Gathered(bench.store, task.home, RUN), placed(task.op.needs, bench.placement, task.op.name, task.name, todo)
     with ticking(task, bench, todo, tell), closing(gathered), closing(bench.engine.run(todo, room)) as reports:
         for report in reports:
-            if report.status == "input":
-                raise InputError(f"{task.name}: {report.message}")
             if report.status != "done":
-                rows = next(w.rows for w in todo if w.name == report.name)
-                raise StepFailed(f"{task.name}: part {report.name} ({rows} rows): {report.message}")
+                raise _failure(task, bench, next(w for w in todo if w.name == report.name), report)
             done[report.name] = report.record
             gathered.add(report.record)
             finished += 1
             bench.progress(task.name, finished, len(work), report)
     return [done[w.name] for w in work]
+
+
+def _failure(task: Task, bench: Bench, item: Work, report: Report) -> Exception:
+    """What a part's failure is called: a file that it read may be damaged, which the same command then mends."""
+    if report.message.startswith(UNREADABLE) and (faults := damaged(bench.store, item)):
+        return StepFailed(f"{task.name}: {'; '.join(faults)}; run again to go on")
+    if report.status == "input":
+        return InputError(f"{task.name}: {report.message}")
+    return StepFailed(f"{task.name}: part {report.name} ({item.rows} rows): {report.message}")
 
 
 def short(*said: str) -> str:

@@ -32,6 +32,15 @@ def _sample(sub: argparse.ArgumentParser) -> argparse.ArgumentParser:
     return sub
 
 
+def _engine(sub: argparse.ArgumentParser) -> None:
+    told = "where it runs: a file, or laptop, gpu_box, ray_cluster, kuberay, slurm; never changes the data"
+    sub.add_argument("--cluster", metavar="NAME_OR_FILE", help=told)
+    sub.add_argument("--engine", choices=["local", "ray"], help="default: local")
+    sub.add_argument("--workers", type=int, help="processes; never changes the data (default: 2)")
+    sub.add_argument("--buckets", type=int, help="parts a step is cut into; never changes the set (default: by size)")
+    sub.add_argument("--address", help="of a running Ray cluster")
+
+
 def parser() -> argparse.ArgumentParser:
     """All verbs and their options."""
     top = argparse.ArgumentParser(prog="pithead", description="Make the training data of embedding and retrieval models.")
@@ -47,17 +56,9 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("--json", action="store_true", help="answer in JSON")
         return sub
 
-    def engine(sub: argparse.ArgumentParser) -> None:
-        told = "where it runs: a file, or laptop, gpu_box, ray_cluster, kuberay, slurm; never changes the data"
-        sub.add_argument("--cluster", metavar="NAME_OR_FILE", help=told)
-        sub.add_argument("--engine", choices=["local", "ray"], help="default: local")
-        sub.add_argument("--workers", type=int, help="processes; never changes the data (default: 2)")
-        sub.add_argument("--buckets", type=int, help="parts a step is cut into; never changes the set (default: by size)")
-        sub.add_argument("--address", help="of a running Ray cluster")
-
     for name, text in (("run", "run what is missing of a flow"), ("refresh", "tell the change, run, verify, move `latest`")):
         sub = verb(name, text)
-        engine(_sample(sub))
+        _engine(_sample(sub))
         sub.add_argument("--until", metavar="STEP", help="stop behind this step")
         told = "stop before more LLM calls than this (exit status 3; 2 where not even one part fits)"
         sub.add_argument("--max-calls", type=int, metavar="N", help=told)
@@ -70,19 +71,11 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--rows", type=int, default=5)
     _show(_sample(verb("show", "rows, rejects or scores of a stored step; a row's way back to its file")))
     _sample(verb("verify", "check every stored part and published shard against its checksum"))
-    sub = verb("submit", "run a flow as a job of a Ray cluster")
-    engine(sub)
-    _submit(sub)
-    sub = verb("schedule", "refresh a flow at the times of a cron expression, or print the Kubernetes object that does")
-    engine(sub)
-    _schedule(sub)
-    sub = verb("status", "what runs now and how the last runs ended", flow=False)
-    sub.add_argument("flow", metavar="FLOW", nargs="?", help="of this flow alone")
-    sub.add_argument("--last", type=int, default=10, metavar="N", help="runs that are told of (default: 10)")
-    sub.add_argument("--store", default=STORE, help="folder or address of the store (default: %(default)s)")
+    _elsewhere(verb)
+    _status(verb("status", "what runs now and how the last runs ended", flow=False))
     _export(verb("export", "a published set in the files of a trainer; alone, it lists the trainers", flow=False))
     _report(verb("report", "one page of HTML that shows what a published set holds", flow=False))
-    _evaluate(verb("evaluate", "train students on a published set and rank judged collections with them", flow=False), engine)
+    _evaluate(verb("evaluate", "train students on a published set and rank judged collections with them", flow=False))
     sub = verb("schema", "the JSON schema of flow files, for editors", flow=False)
     sub = verb("init", "make a project: flow, prompts, models.yaml, operators", flow=False)
     sub.add_argument("folder", metavar="DIR")
@@ -112,6 +105,21 @@ def _upkeep(verb: Callable[[str, str], argparse.ArgumentParser]) -> None:
     sub.add_argument("--document", required=True, metavar="SOURCE_ID", help="your own id of it")
     sub.add_argument("--source", default="", help="where two sources use the same ids")
     sub.add_argument("--yes", action="store_true", help="take it out")
+
+
+def _elsewhere(verb: Callable[[str, str], argparse.ArgumentParser]) -> None:
+    sub = verb("submit", "run a flow as a job of a Ray cluster")
+    _engine(sub)
+    _submit(sub)
+    sub = verb("schedule", "refresh a flow at the times of a cron expression, or print the Kubernetes object that does")
+    _engine(sub)
+    _schedule(sub)
+
+
+def _status(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("flow", metavar="FLOW", nargs="?", help="of this flow alone")
+    sub.add_argument("--last", type=int, default=10, metavar="N", help="runs that are told of (default: 10)")
+    sub.add_argument("--store", default=STORE, help="folder or address of the store (default: %(default)s)")
 
 
 def _submit(sub: argparse.ArgumentParser) -> None:
@@ -150,7 +158,7 @@ def _report(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--store", default=STORE, help="folder or address of the store (default: %(default)s)")
 
 
-def _evaluate(sub: argparse.ArgumentParser, engine: Callable[[argparse.ArgumentParser], None]) -> None:
+def _evaluate(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("found", metavar="SET_OR_FLOW", help="a published set's folder, or a flow that published one")
     told = "with corpus, queries and qrels, BEIR's or parquet; several with commas; or a file of judgements in one"
     sub.add_argument("--on", metavar="FOLDER[,..]", required=True, help=told)
@@ -162,7 +170,7 @@ def _evaluate(sub: argparse.ArgumentParser, engine: Callable[[argparse.ArgumentP
     sub.add_argument("--contaminated", choices=["refuse", "drop", "keep"], default="refuse", help=told)
     sub.add_argument("--store", default=STORE, help="folder or address of the store (default: %(default)s)")
     sub.add_argument("--out", metavar="FILE", help="write everything as JSON, too")
-    engine(sub)
+    _engine(sub)
 
 
 def _show(sub: argparse.ArgumentParser) -> None:

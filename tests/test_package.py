@@ -40,6 +40,10 @@ def test_a_wheel_finds_its_flows_models_and_prompts(site, tmp_path):
     assert [s["step"] for s in json.loads(done.stdout)["steps"]][-1] == "set"
 
 
+def test_a_wheel_holds_the_report_s_page(site):
+    assert {p.name for p in (site / "flows" / "reporting").glob("page.*")} == {"page.py", "page.html", "page.css", "page.js"}
+
+
 def test_a_new_project_runs_with_its_own_operator(tmp_path, capsys):
     home = tmp_path / "project"
     assert main(["init", str(home)]) == 0

@@ -170,3 +170,25 @@ def test_two_runs_of_one_flow_on_one_store_both_end_with_the_same_bytes(tmp_path
     both = [start("s", ("--sample", "200")), start("s", ("--sample", "200"))]
     one, other = (bytes_of(process, "s") for process in both)
     assert one == other
+
+
+@pytest.mark.parametrize("damage", ["cut off", "zeros", "gone"])
+@pytest.mark.parametrize("kind", ["parts", "exchange"])
+def test_a_damaged_file_is_told_when_it_is_read_and_made_again_by_the_same_command(tmp_path, kind, damage):
+    path, one, other = write(tmp_path), Store(str(tmp_path / "one")), Store(str(tmp_path / "other"))
+    go(path, one)
+    if kind == "parts":
+        go(path, other, until="loud")
+    else:
+        stop(path, other, "bucket", 1)
+    file = sorted((tmp_path / "other").glob(f"steps/{'shout' if kind == 'parts' else 'first_of_key'}-*/{kind}/*.parquet"))[-1]
+    if damage == "gone":
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2] if damage == "cut off" else bytes(file.stat().st_size))
+    if kind == "parts":  # what is passing is made again at once
+        with pytest.raises(StepFailed, match=rf"{file.name}: its bytes are not those .* run again to go on"):
+            go(path, other)
+    go(path, other)
+    for step in ("loud", "unique"):
+        assert table(path, other, step).equals(table(path, one, step))

@@ -35,15 +35,19 @@ def cluster():
     pytest.importorskip("aiohttp")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     env = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN, "PYTHONPATH": str(ROOT), "PATH": path}
-    join, started = [f"--address={GCS}", "--node-ip-address=127.0.0.1", "--num-cpus=2"], []
+    join = [f"--address={GCS}", "--node-ip-address=127.0.0.1", "--num-cpus=2"]
+    flags = [["--head", *PORTS], [*join, '--resources={"large": 1, "bay": 2}'],
+             [*join, '--resources={"bay": 2}', "--labels=ray.io/market-type=spot"]]  # fmt: skip
+    started: list[subprocess.Popen] = []
 
-    def node(*flags):
+    def start(i):
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        started.append(subprocess.Popen([RAY, "start", "--block", *flags], env=env, **quiet))
-        return started[-1]
+        return subprocess.Popen([RAY, "start", "--block", *flags[i]], env=env, **quiet)
 
     def ready(count):
-        while started[0].poll() is None:  # a busy machine takes a minute
+        """Whether so many nodes are there; one that took more than Ray's 30 s to start has ended, and is started again."""
+        for _ in range(60):
+            started[:] = [one if one.poll() is None else start(i) for i, one in enumerate(started)]
             done = subprocess.run([sys.executable, "-c", COUNT], env=env, capture_output=True, text=True)
             if done.stdout.strip() == str(count):
                 return True
@@ -51,12 +55,10 @@ def cluster():
         return False
 
     try:
-        node("--head", *PORTS)
-        assert ready(1)
-        node(*join, '--resources={"large": 1, "bay": 2}')
-        spot = node(*join, '--resources={"bay": 2}', "--labels=ray.io/market-type=spot")
-        assert ready(3)
-        yield env, spot
+        for i in range(3):
+            started.append(start(i))
+            assert ready(i + 1)
+        yield env, started[2]
     finally:
         for one in reversed(started):  # and nobody else's Ray
             end(one)
