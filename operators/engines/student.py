@@ -21,6 +21,7 @@ from operators.engines.train_cross import descend
 
 Array = np.ndarray[Any, Any]
 _GROUP = 32  # texts of like length that are encoded together: in one batch short ones would be padded to the longest
+_HELD = 256  # texts whose activations are kept for the gradient
 _WEIGHTS, _TOLD = "model.safetensors", "student.json"
 _PENALTY = 1e4  # taken off a masked logit, as a trainer does whose loss must stay finite
 
@@ -87,8 +88,10 @@ class _Transformer:
         self.trained = [p for p in self.model.parameters() if p.requires_grad]
 
     def vectors(self, tokens: Sequence[Sequence[int]]) -> Any:
-        """Groups of like length, back in the order given."""
+        """Groups of like length, back in the order given. Of more than `_HELD` texts each group is computed again for its
+        gradient, so that memory stays that of a group: 1,100 texts of 128 tokens would else hold some 15 GB."""  # noqa: D205, D209
         import torch
+        from torch.utils.checkpoint import checkpoint
 
         order = np.argsort([len(t) for t in tokens], kind="stable")
         found = []
@@ -97,7 +100,10 @@ class _Transformer:
             wide, mask = (np.full((len(group), max(1, *map(len, group))), v, np.int64) for v in (self._encoder.tokens.pad, 0))
             for i, row in enumerate(group):
                 wide[i, : len(row)], mask[i, : max(len(row), 1)] = row, 1
-            found.append(pooled(self.model, wide, mask))
+            if len(tokens) > _HELD:
+                found.append(checkpoint(pooled, self.model, wide, mask, use_reentrant=False))
+            else:
+                found.append(pooled(self.model, wide, mask))
         return torch.nn.functional.normalize(torch.cat(found).float()[np.argsort(order)], dim=-1)
 
     def finish(self) -> None:

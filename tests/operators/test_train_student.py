@@ -60,6 +60,13 @@ def test_a_transformer_learns_and_starts_from_weights_that_nobody_else_has() -> 
     assert base.encode(["owls"], "query").tolist() == first
 
 
+def test_computing_groups_again_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    params = TrainStudent(learning_rate=1e-3, max_tokens=16, dtype="bfloat16")
+    whole = trained(params, encoder="minilm").encode(["owls"], "query")
+    monkeypatch.setattr("operators.engines.student._HELD", 0)
+    assert trained(params, encoder="minilm").encode(["owls"], "query").tobytes() == whole.tobytes()
+
+
 @pytest.mark.parametrize("encoder", ["static", "minilm", "minilm-bfloat16"])
 def test_what_is_saved_is_loaded_and_has_no_word_embeddings_that_did_not_move(encoder: str, tmp_path: Path) -> None:
     dtype = "bfloat16" if encoder == "minilm-bfloat16" else "float32"
