@@ -177,6 +177,7 @@ def fresh(entry: ModelEntry) -> SentenceEncoder | StaticEncoder:
     load = load_static if entry.backend == "static" else load_sentence
     made = load(entry.model_copy(update={"dtype": "float32"}))
     assert isinstance(made, SentenceEncoder | StaticEncoder)
+    made.entry = entry  # in whose dtype the student will encode
     return made
 
 

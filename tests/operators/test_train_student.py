@@ -73,6 +73,10 @@ def test_what_is_saved_is_loaded_and_has_no_word_embeddings_that_did_not_move(en
     student = trained(TrainStudent(learning_rate=1e-3, dtype=dtype), encoder=encoder)
     files = saved(student, tmp_path / "a")
     again = Student.load(tmp_path / "a")
+    assert again.entry == student.entry == load_model("encoder", packaged("encoder", encoder)).entry
+    if encoder != "static":  # base and student are compared: they encode alike
+        [kind] = {p.dtype for p in again._encoder.model.parameters()}
+        assert str(kind) == f"torch.{student.entry.dtype}"
     texts = ["owls hunt at night", "bread", ""]
     assert np.array_equal(again.encode(texts, "passage"), student.encode(texts, "passage"))
     assert sorted(files) == ["model.safetensors", "student.json"]
