@@ -33,10 +33,10 @@ class Watch:
         self._store, self._progress, self._every = store, progress, every
         started = datetime.now(UTC)
         self._folder = f"runs/{flow}"
-        self._file = f"{self._folder}/{started:%Y%m%dT%H%M%S}-{RUN}.json"
+        self._file = f"{self._folder}/{started:%Y%m%dT%H%M%S%f}-{RUN}.json"
         self._turn, self._over = threading.Lock(), threading.Event()
         self.state: dict[str, Any] = {
-            "flow": flow, "run": RUN, "state": "running", "started": started.isoformat(timespec="seconds"),
+            "flow": flow, "run": RUN, "state": "running", "started": started.isoformat(timespec="microseconds"),
             "host": platform.node(), "pid": os.getpid(), "every": every, "step": "", "parts": 0, "of": 0, "rows": 0,
             "rows_per_second": 0.0, "seconds_left": None, "rejected": 0, "retries": 0, "answers": 0, "steps": [],
         }  # fmt: skip

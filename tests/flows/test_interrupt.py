@@ -19,7 +19,10 @@ steps:
 def test_ctrl_c_ends_driver_and_workers_in_one_sentence_and_the_next_run_goes_on(tmp_path):
     (tmp_path / "flow.yaml").write_text(FLOW)
     command = [sys.executable, "-m", "flows", "run", str(tmp_path / "flow.yaml"), "--store", str(tmp_path / "s"), "--workers", "2"]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell lets what it runs behind ignore it
+    )  # fmt: skip
     while not list((tmp_path / "s" / "steps").glob("shout-*/commits/*")):
         assert process.poll() is None
         time.sleep(0.05)
