@@ -117,7 +117,7 @@ def test_it_answers_in_a_ray_actor_that_says_it_has_more_cores_than_there_are(en
             self.llm.close()
 
     environment = {"PYTHONPATH": str(ROOT), "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
-    ray.init(num_cpus=cores, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": environment})
+    ray.init("local", num_cpus=cores, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": environment})
     try:
         host = ray.remote(num_cpus=cores)(Host).remote(entry)
         texts, engines = ray.get(host.ask.remote(), timeout=500)
