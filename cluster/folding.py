@@ -20,7 +20,7 @@ from cluster.reuse import isin, keys_of
 from cluster.store import Store
 from cluster.task import Task, manifest_of, parts_of
 from cluster.work import Job, made_by
-from operators.columns import id_matrix, id_pairs
+from operators.columns import told_apart
 from operators.contract import Operator, check_columns
 
 Array = np.ndarray[Any, Any]
@@ -117,22 +117,9 @@ def _revised(job: Job) -> Any:
 def _changed(job: Job, old: list[str], new: list[str]) -> Iterator[tuple[str, Array, bool]]:
     """(file, its rows that the other side lacks, whether they came); a row that is there twice counts twice."""
     sides = [[keys_of(job, _read(job, name), job.op.columns_read(job.params)) for name in names] for names in (old, new)]
-    keys = [_counted(pa.concat_arrays([pa.array([], pa.binary(16)), *side])) for side in sides]
+    keys = [told_apart(pa.concat_arrays([pa.array([], pa.binary(16)), *side])) for side in sides]
     for i, names in enumerate((old, new)):
         lacks, start = ~isin(keys[i], keys[1 - i]), 0
         for name, part in zip(names, sides[i], strict=True):
             yield name, lacks[start : start + len(part)], i == 1
             start += len(part)
-
-
-def _counted(keys: pa.Array) -> pa.Array:
-    """Each key with how often it stood before: (N,) binary(24), those of a key told apart."""
-    pairs = id_pairs(keys)
-    order = np.lexsort((pairs["lo"], pairs["hi"]))
-    fresh = np.ones(len(order), bool)
-    fresh[1:] = pairs[order][1:] != pairs[order][:-1]
-    starts = np.flatnonzero(fresh)
-    times = np.empty(len(order), ">u8")
-    times[order] = np.arange(len(order)) - np.repeat(starts, np.diff([*starts, len(order)]))
-    wide = np.concatenate([id_matrix(keys), times.view(np.uint8).reshape(-1, 8)], axis=1)
-    return pa.Array.from_buffers(pa.binary(24), len(keys), [None, pa.py_buffer(np.ascontiguousarray(wide))])

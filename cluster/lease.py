@@ -8,14 +8,14 @@ import json
 import os
 import platform
 import secrets
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from filelock import FileLock, Timeout
 
 from cluster.store import Store
+from cluster.ticker import repeating
 
 LENGTH = 120.0  # seconds that a lease holds without being renewed
 SETTLE = 2.0  # seconds after which two who wrote at once both see who was last
@@ -65,20 +65,10 @@ def _leased(store: Store, file: str, length: float, settle: float) -> Iterator[N
     held = store.read_json(file)
     if not held or held.get("token") != mine["token"]:
         raise Taken(_said(name, held))
-    over = threading.Event()
-
-    def renew() -> None:
-        while not over.wait(length / 4):
-            with suppress(OSError):  # the store will be heard of by a part
-                write()
-
-    renewing = threading.Thread(target=renew, name="lease", daemon=True)
-    renewing.start()
     try:
-        yield
+        with repeating(length / 4, write):
+            yield
     finally:
-        over.set()
-        renewing.join()
         store.remove(file)
 
 

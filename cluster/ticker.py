@@ -16,21 +16,30 @@ def ticking(task: Task, bench: Bench, work: Sequence[Work], tell: Callable[[Kept
     if not homes:
         yield
         return
-    growth, over = Growth(bench.store, homes, RUN), threading.Event()
+    growth = Growth(bench.store, homes, RUN)
     wanted = sum(asked(task, bench.store, w) for w in work)
 
-    def tick() -> None:
-        while not over.wait(bench.every):
-            with contextlib.suppress(OSError):  # a store that does not answer now will be heard of by a part
-                tell(growth.look(wanted))
+    with repeating(bench.every, lambda: tell(growth.look(wanted))):
+        yield
 
-    ticker = threading.Thread(target=tick, name="ticker", daemon=True)
-    ticker.start()
+
+@contextlib.contextmanager
+def repeating(every: float, act: Callable[[], None]) -> Iterator[None]:
+    """Act every so many seconds while the block runs; a store that does not answer now will be heard of by a part."""
+    over = threading.Event()
+
+    def serve() -> None:
+        while not over.wait(every):
+            with contextlib.suppress(OSError):
+                act()
+
+    server = threading.Thread(target=serve, name="repeating", daemon=True)
+    server.start()
     try:
         yield
     finally:
         over.set()
-        ticker.join()
+        server.join()
 
 
 def _ledgers(task: Task) -> list[str]:

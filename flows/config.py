@@ -156,10 +156,24 @@ def read_config(path: Path, changes: Sequence[str] = ()) -> FlowConfig:
     return config
 
 
-def _set(raw: dict[str, Any], change: str, path: Path) -> None:
+def assigned(change: str) -> tuple[str, str]:
+    """The key and the text behind it of one ``--set``."""
     key, equals, value = change.partition("=")
     if not equals:
         raise InputError(f"--set {change}: it needs key=value")
+    return key, value
+
+
+def as_yaml(change: str, value: str) -> Any:
+    """The value of an option that is set by itself, outside a flow."""
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise InputError(f"--set {change}: the value is not YAML; put double quotes around it") from error
+
+
+def _set(raw: dict[str, Any], change: str, path: Path) -> None:
+    key, value = assigned(change)
     *folders, last = key.split(".")
     if folders and folders[0] not in FlowConfig.model_fields:
         folders = ["steps", folders[0], *([] if folders[1:] or last in _STEP_KEYS else ["with"]), *folders[1:]]

@@ -15,7 +15,7 @@ from flows.drift import MOST, compare, statistics
 from flows.flow import Flow
 from flows.publish import published_manifest
 from flows.versions import steps_of
-from operators.columns import flat, id_matrix, id_pairs, row_keys
+from operators.columns import flat, row_keys, told_apart
 
 Array = np.ndarray[Any, Any]
 NONE = pa.array([], pa.binary(16))
@@ -72,7 +72,7 @@ def _keyed(store: Store, version: Mapping[str, Any]) -> pa.Table:
         keys = keys if version["key"] else own
     else:
         own = keys
-    return pa.table({"_key": keys, "_id": _told_apart(keys, own)})
+    return pa.table({"_key": keys, "_id": told_apart(keys, own)})
 
 
 def _shard(store: Store, version: Mapping[str, Any], shard: Mapping[str, Any], columns: Sequence[str]) -> pa.Table:
@@ -84,19 +84,6 @@ def _column(store: Store, version: Mapping[str, Any], name: str) -> pa.Array:
     kept = [_shard(store, version, shard, [name])[name] for shard in version["manifest"]["shards"]]
     chunks = [chunk for column in kept for chunk in column.chunks]
     return pa.concat_arrays(chunks) if chunks else NONE
-
-
-def _told_apart(keys: pa.Array, own: pa.Array) -> pa.Array:
-    """Each key with which of its rows it is, by what they say: (N,) binary(24)."""
-    pairs, beside = id_pairs(keys), id_pairs(own)
-    order = np.lexsort((beside["lo"], beside["hi"], pairs["lo"], pairs["hi"]))
-    fresh = np.ones(len(order), bool)
-    fresh[1:] = pairs[order][1:] != pairs[order][:-1]
-    starts = np.flatnonzero(fresh)
-    times = np.empty(len(order), ">u8")
-    times[order] = np.arange(len(order)) - np.repeat(starts, np.diff([*starts, len(order)]))
-    wide = np.ascontiguousarray(np.concatenate([id_matrix(keys), times.view(np.uint8).reshape(-1, 8)], axis=1))
-    return pa.Array.from_buffers(pa.binary(24), len(keys), [None, pa.py_buffer(wide)])
 
 
 def _differs(a: pa.Array, b: pa.Array) -> Array:

@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-import yaml
 from pydantic import ValidationError
 
 from cluster.store import Store
 from cluster.task import Bench, manifest_of
 from flows.collection import Collection, Steps, collection_of, judged, ranked, scored, step, tests_of
-from flows.config import CONFIGS, FlowConfig
+from flows.config import CONFIGS, FlowConfig, as_yaml, assigned
 from flows.export import set_of
 from flows.faults import FlowError, did_you_mean, sentences
 from flows.flow import Flow, checked
@@ -49,15 +48,10 @@ def training(folder: str, changes: Sequence[str]) -> dict[str, Any]:
         "batches": "set" if "batch" in have else "random",
     }  # fmt: skip
     for change in changes:
-        key, equals, value = change.partition("=")
-        if not equals:
-            raise InputError(f"--set {change}: it needs key=value")
+        key, value = assigned(change)
         if key == "seed":
             raise InputError("--set seed: say --seeds, how many there are")
-        try:
-            given[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise InputError(f"--set {change}: the value is not YAML; put double quotes around it") from error
+        given[key] = as_yaml(change, value)
     try:
         TrainStudent.model_validate(given)
     except ValidationError as error:

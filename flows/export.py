@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import yaml
 from pydantic import ValidationError
 
 from cluster.store import Store
-from flows.config import read_config
+from flows.config import as_yaml, assigned, read_config
 from flows.faults import FlowError, did_you_mean, sentences
 from flows.fingerprint import fingerprint
 from flows.publish import published_manifest
@@ -77,14 +76,9 @@ def params_of(made: Exporter, trainer: str, changes: Sequence[str]) -> Export:
     """The options that ``--set`` gives."""
     given: dict[str, Any] = {}
     for change in changes:
-        key, equals, value = change.partition("=")
-        if not equals:
-            raise InputError(f"--set {change}: it needs key=value")
-        try:
-            # A template stands as it is, as braces are YAML's own.
-            given[key] = value.replace("\\n", "\n") if key == "template" else yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise InputError(f"--set {change}: the value is not YAML; put double quotes around it") from error
+        key, value = assigned(change)
+        # A template stands as it is, as braces are YAML's own.
+        given[key] = value.replace("\\n", "\n") if key == "template" else as_yaml(change, value)
     try:
         return made.params.model_validate(given)
     except ValidationError as error:

@@ -4,6 +4,7 @@ import importlib
 import sys
 import traceback
 from collections.abc import Sequence
+from functools import cache
 from glob import iglob
 from pathlib import Path
 from typing import Any
@@ -35,10 +36,11 @@ def read_models(roots: Sequence[Path]) -> dict[str, Any]:
     return entries
 
 
-def shipped_operators() -> list[str]:
+@cache
+def shipped_operators() -> tuple[str, ...]:
     """The names of the package's operators: one file each, named as its function."""
     files = {p.stem: p.read_text(encoding="utf-8") for p in sorted((ROOT / "operators").glob("*.py"))}
-    return [name for name, code in files.items() if "\n@operator(" in code and f"\ndef {name}(" in code]
+    return tuple(name for name, code in files.items() if "\n@operator(" in code and f"\ndef {name}(" in code)
 
 
 def find_operator(spec: str, roots: Sequence[Path]) -> tuple[str, Operator]:

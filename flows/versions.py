@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from cluster.damage import others
 from cluster.store import Store
 from flows.faults import did_you_mean
 from flows.publish import files_of, published_manifest
@@ -82,10 +83,10 @@ def beside(store: Store, published: str, homes: Sequence[str]) -> dict[str, str]
 def damaged(store: Store, published: str) -> list[str]:
     """The files of a published set that are not as its manifest says."""
     manifest = published_manifest(store, published)
-    files = files_of(manifest) if manifest else []
-    paths = {f["file"]: f"{published}/{f['file']}" for f in files}
-    bad = [f["file"] for f in files if not store.exists(paths[f["file"]]) or store.digest(paths[f["file"]]) != f["sha256"]]
-    return bad if manifest else ["manifest.json"]
+    if not manifest:
+        return ["manifest.json"]
+    bad = others(store, {f"{published}/{f['file']}": f["sha256"] for f in files_of(manifest)})
+    return [name.removeprefix(f"{published}/") for name in bad]
 
 
 def steps_of(published: dict[str, Any]) -> dict[str, str]:

@@ -17,6 +17,7 @@ from typing import Any
 from cluster.journal import Kept
 from cluster.store import Store
 from cluster.task import RUN, StepFailed
+from cluster.ticker import repeating
 from cluster.work import Report
 from flows.progress import Progress
 from operators.contract import InputError
@@ -34,7 +35,7 @@ class Watch:
         started = datetime.now(UTC)
         self._folder = f"runs/{flow}"
         self._file = f"{self._folder}/{started:%Y%m%dT%H%M%S%f}-{RUN}.json"
-        self._turn, self._over = threading.Lock(), threading.Event()
+        self._turn = threading.Lock()
         self.state: dict[str, Any] = {
             "flow": flow, "run": RUN, "state": "running", "started": started.isoformat(timespec="microseconds"),
             "host": platform.node(), "pid": os.getpid(), "every": every, "step": "", "parts": 0, "of": 0, "rows": 0,
@@ -61,11 +62,10 @@ class Watch:
     def watching(self) -> Iterator[None]:
         """Keep the file while the block runs; how it ended stands in it afterwards."""
         self._write()
-        writer = threading.Thread(target=self._serve, name="status", daemon=True)
-        writer.start()
         ended = {"state": "done"}
         try:
-            yield
+            with repeating(self._every, self._write):
+                yield
         except (StepFailed, InputError) as error:
             ended = {"state": "stopped" if "--max-calls" in str(error) else "failed", "error": str(error)}
             raise
@@ -76,8 +76,6 @@ class Watch:
             ended = {"state": "failed", "error": type(error).__name__}
             raise
         finally:
-            self._over.set()
-            writer.join()
             with self._turn:
                 self.state |= {**ended, "seconds_left": None}
             self._write()
@@ -87,10 +85,6 @@ class Watch:
         """What the run published and how many steps it made."""
         with self._turn:
             self.state |= {"published": published, "made": made}
-
-    def _serve(self) -> None:
-        while not self._over.wait(self._every):
-            self._write()
 
     def _write(self) -> None:
         with self._turn:

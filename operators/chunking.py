@@ -33,8 +33,7 @@ class Sizes:
 def by_sentences(body: str, sizes: Sizes, overlap: int) -> list[Span]:
     """Whole sentences, packed up to the most; each passage starts ``overlap`` sentences before its new ones."""
     pieces = _pieces(body, 0, len(body), sizes)
-    runs = _joined(_packed([size for *_, size in pieces], sizes.limit, overlap), pieces, sizes.least)
-    return [(pieces[a][0], pieces[b - 1][1]) for a, b, *_ in runs]
+    return _spans(_packed([size for *_, size in pieces], sizes.limit, overlap), pieces, sizes.least)
 
 
 def by_windows(body: str, sizes: Sizes, window: int, stride: int) -> list[Span]:
@@ -55,7 +54,7 @@ def by_windows(body: str, sizes: Sizes, window: int, stride: int) -> list[Span]:
             total += pieces[end][2]
             end += 1
         runs.append((start, end))
-    return [(pieces[a][0], pieces[b - 1][1]) for a, b, *_ in _joined(runs, pieces, sizes.least)]
+    return _spans(runs, pieces, sizes.least)
 
 
 def by_words(body: str, sizes: Sizes, overlap: int) -> list[Span]:
@@ -175,10 +174,14 @@ def _joined(runs: Sequence[Span], pieces: Sequence[Piece], least: int) -> list[t
     return merged
 
 
+def _spans(runs: Sequence[Span], pieces: Sequence[Piece], least: int) -> list[Span]:
+    """Where each run begins and ends in the text, the short ones joined."""
+    return [(pieces[a][0], pieces[b - 1][1]) for a, b, *_ in _joined(runs, pieces, least)]
+
+
 def _overlapping(body: str, pieces: Sequence[Piece], sizes: Sizes, overlap: int) -> list[Span]:
     """The pieces, a short one joined to a neighbour, each begun with words of the one before of at most that size."""
-    runs = _joined([(i, i + 1) for i in range(len(pieces))], pieces, sizes.least)
-    spans = [(pieces[a][0], pieces[b - 1][1]) for a, b, *_ in runs]
+    spans = _spans([(i, i + 1) for i in range(len(pieces))], pieces, sizes.least)
     if not overlap:
         return spans
     found = spans[:1]

@@ -26,6 +26,11 @@ INSTRUCTIONS = ["", "Find the function that is described.", "Name the module: {q
 ODD = ["tab\there, and\nnew lines\r\n at the end ", "a separator\u2028within, \x0b and \u0085", "\"quotes\" 'and' \\backslashes\\ {braces} </s>", "日本語の文。", "é̂ 𝔘nicode 🙂"]
 
 
+def files(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
 @cache
 def texts(count: int) -> list[str]:
     """Distinct real descriptions, the odd ones first."""

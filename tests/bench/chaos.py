@@ -42,7 +42,7 @@ steps:
   queries:  {op: generate_queries, from: unique, using: {llm: remote}, with: {per_passage: 1}}
   asked:    {op: embed, from: queries, using: {encoder: static}, with: {column: query}}
 """
-MODELS = f"remote: {{kind: llm, backend: openai, model: m, max_tokens: 4096, serving: {{endpoint: http://127.0.0.1:{PORT}/v1, patience: 3}}}}\n"
+MODELS = "remote: {{kind: llm, backend: openai, model: m, max_tokens: 4096, serving: {{endpoint: http://127.0.0.1:{port}/v1, patience: 3}}}}\n"
 FAULTS = ("driver", "worker", "endpoint", "slow", "full", "away", "truncated")
 RAY = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a-token-of-this-bench-only", "PYTHONPATH": str(ROOT)}
 
@@ -208,7 +208,7 @@ class Run:
         possible = [f for f in FAULTS if f != "full" or self.mounted] + ["node", "node"] * (self.nodes is not None)
         return [self.rng.choice(possible) for _ in range(self.rng.randint(1, 5))]
 
-    def go(self, length: float) -> dict[str, Any]:
+    def go(self, length: float, expected: dict[str, str]) -> dict[str, Any]:
         """Hurt runs of it, then re-run until one ends."""
         for fault in self.plan():
             if not hasattr(self, "process") or self.process.poll() is not None:
@@ -223,7 +223,7 @@ class Run:
         if found:
             statuses += self._rerun()
         return {"seed": self.seed, "engine": "ray" if self.nodes else "local", "faults": ",".join(self.done), "statuses": ",".join(map(str, statuses)),
-                "same_bytes": manifests(self.store) == EXPECTED and intact(self.store), "parts_repeated": repeated(self.store),
+                "same_bytes": manifests(self.store) == expected and intact(self.store), "parts_repeated": repeated(self.store),
                 "found_by_verify": bool(found)}  # fmt: skip
 
     def _rerun(self) -> list[int]:
@@ -237,9 +237,6 @@ class Run:
         if self.mounted:
             subprocess.run(["umount", "-l", self.store], check=True)
         shutil.rmtree(self.store, ignore_errors=True)
-
-
-EXPECTED: dict[str, str] = {}
 
 
 def manifests(store: str) -> dict[str, str]:
@@ -274,7 +271,7 @@ def nodes_of(engines: list[str]) -> Iterator[Nodes | None]:
 def flow_of(home: Path) -> None:
     """Write the flow, its corpus, its model."""
     (home / "flow.yaml").write_text(FLOW)
-    (home / "models.yaml").write_text(MODELS)
+    (home / "models.yaml").write_text(MODELS.format(port=PORT))
     docs = [{"text": f"document number {i} speaks of owls and of {i * i} kinds of iron"} for i in range(DOCUMENTS)]
     (home / "corpus.jsonl").write_text("".join(json.dumps(d) + "\n" for d in docs))
 
@@ -287,11 +284,11 @@ def hurt(seeds: Iterable[int], engines: list[str], home: Path) -> Iterator[dict[
         with nodes_of(engines) as nodes:
             plain = Run(-1, home, endpoint, None)
             length = timed(plain)
-            EXPECTED.update(manifests(plain.store))
+            expected = manifests(plain.store)
             plain.end()
             for seed, engine in zip(seeds, engines, strict=True):
                 run = Run(seed, home, endpoint, nodes if engine == "ray" else None)
-                yield run.go(length * (4 if engine == "ray" else 1))
+                yield run.go(length * (4 if engine == "ray" else 1), expected)
                 run.end()
     finally:
         endpoint.kill()

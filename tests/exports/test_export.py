@@ -4,7 +4,6 @@ import json
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,24 +18,10 @@ from operators.exporters.examples import Examples
 from operators.exporters.files import Shards, Sink, named
 from operators.exporters.options import TEMPLATE, Export, rendered
 from operators.exporters.registry import TRAINERS, exporter
-from tests.exporting import ROOT, expected, exported, publish, table_of
+from tests.exporting import ROOT, expected, exported, files, publish, table_of
 
 NEEDED = {"contrastors": ["bucket=s3://bucket"]}
 KEYS = ("query", "positives", "negatives", "positive_ids", "negative_ids", "positive_scores", "negative_scores")
-
-
-@pytest.fixture(scope="module")
-def table():
-    return table_of(40, seed=5)
-
-
-@pytest.fixture(scope="module")
-def made(table, tmp_path_factory):
-    return publish(tmp_path_factory.mktemp("set"), table)
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
 @settings(max_examples=25)

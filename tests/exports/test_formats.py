@@ -21,11 +21,6 @@ def table():
     return table_of(40, seed=7)
 
 
-@pytest.fixture(scope="module")
-def made(table, tmp_path_factory):
-    return publish(tmp_path_factory.mktemp("set"), table)
-
-
 def strict(line):
     """JSON as the standard has it: NaN and infinity are none."""
     return json.loads(line, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))

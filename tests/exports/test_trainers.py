@@ -18,11 +18,6 @@ def table():
 
 
 @pytest.fixture(scope="module")
-def made(table, tmp_path_factory):
-    return publish(tmp_path_factory.mktemp("set"), table)
-
-
-@pytest.fixture(scope="module")
 def cut():
     """What is left of a text where a model reads ``LENGTH`` tokens of it."""
     tokenizer = AutoTokenizer.from_pretrained(minilm())

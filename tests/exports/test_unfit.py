@@ -10,21 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from operators.contract import score
-from tests.exporting import ROOT, exported, publish, table_of
-
-
-@pytest.fixture(scope="module")
-def table():
-    return table_of(40, seed=5)
-
-
-@pytest.fixture(scope="module")
-def made(table, tmp_path_factory):
-    return publish(tmp_path_factory.mktemp("set"), table)
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+from tests.exporting import ROOT, exported, files, publish
 
 
 def changed(folder: Path, table: pa.Table, change) -> Path:
