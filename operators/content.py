@@ -22,13 +22,44 @@ def parents(offsets: Array) -> Array:
 
 def codes(arrays: Sequence[pa.Array]) -> list[Array]:
     """The ids of all arrays as numbers from 0, in the order of the ids: one (M,) int64 an array."""
+    known, number = _distinct(arrays)
+    return _split(_ranks(known)[number], arrays)
+
+
+def text_codes(texts: Texts, arrays: Sequence[pa.Array]) -> list[Array]:
+    """`codes` of the passages' content, so that two ids of one text count as one."""
+    known, number = _distinct(arrays)
+    return _split(_text_ranks(texts, known)[number], arrays)
+
+
+def both_codes(texts: Texts, arrays: Sequence[pa.Array]) -> tuple[list[Array], list[Array]]:
+    """`codes` and `text_codes`."""
+    known, number = _distinct(arrays)
+    return _split(_ranks(known)[number], arrays), _split(_text_ranks(texts, known)[number], arrays)
+
+
+def _distinct(arrays: Sequence[pa.Array]) -> tuple[pa.Array, Array]:
+    """Every id of the arrays once, of a search's lists a tenth, and where each stands in it: the rest is done for so few."""
     chunks = [chunk for one in arrays for chunk in (one.chunks if isinstance(one, pa.ChunkedArray) else [one])]
     coded = pa.concat_arrays(chunks or [pa.array([], row_id)]).dictionary_encode()
-    pairs = columns.id_pairs(coded.dictionary)  # each id once: of a search's lists a tenth, and sorting is what costs
+    return coded.dictionary, coded.indices.to_numpy()
+
+
+def _split(number: Array, arrays: Sequence[pa.Array]) -> list[Array]:
+    return np.split(number, np.cumsum([len(one) for one in arrays])[:-1])
+
+
+def _ranks(known: pa.Array) -> Array:
+    """The place of each of these distinct ids (N,) among them by size: (N,) int64."""
+    pairs = columns.id_pairs(known)
     rank = np.empty(len(pairs), np.int64)
     rank[np.lexsort((pairs["lo"], pairs["hi"]))] = np.arange(len(pairs))
-    number = rank[coded.indices.to_numpy()]
-    return np.split(number, np.cumsum([len(one) for one in arrays])[:-1])
+    return rank
+
+
+def _text_ranks(texts: Texts, known: pa.Array) -> Array:
+    keys, number = _distinct([texts.keys(known)])
+    return _ranks(keys)[number]
 
 
 def told(texts: Texts, wanted: Iterable[bytes]) -> dict[bytes, str]:
@@ -37,15 +68,14 @@ def told(texts: Texts, wanted: Iterable[bytes]) -> dict[bytes, str]:
     return dict(zip(distinct, texts.take(pa.array(distinct, row_id)).to_pylist(), strict=True))
 
 
-def text_codes(texts: Texts, arrays: Sequence[pa.Array]) -> list[Array]:
-    """`codes` of the passages' content, so that two ids of one text count as one."""
-    return codes([texts.keys(one) for one in arrays])
-
-
 def in_row(rows: Array, number: Array, of_rows: Array, of_number: Array) -> Array:
     """Whether each (row, number) is among the others: (M,) bool."""
     width = max(int(number.max(initial=0)), int(of_number.max(initial=0))) + 1
-    return np.isin(rows * width + number, of_rows * width + of_number)
+    asked, known = rows * width + number, np.sort(of_rows * width + of_number)
+    if not len(known):
+        return np.zeros(len(asked), bool)
+    found: Array = known[np.minimum(np.searchsorted(known, asked), len(known) - 1)] == asked
+    return found
 
 
 def looked_up(rows: Array, number: Array, of_rows: Array, of_number: Array, value: Array) -> Array:
@@ -69,11 +99,12 @@ def matches(wanted: Array, known: Array) -> tuple[Array, Array]:
 def best_of_each(rows: Array, number: Array, value: Array) -> Array:
     """Where the highest value of each (row, number) stands, the earliest of equals: a mask (M,)."""
     both = rows * (int(number.max(initial=0)) + 1) + number
-    order = np.lexsort((-value, both))  # stable: of equals the earliest
-    first = np.ones(len(rows), bool)
-    first[1:] = np.diff(both[order]) != 0
-    mask = np.zeros(len(rows), bool)
-    mask[order[first]] = True
+    inorder, mask = np.sort(both), np.ones(len(rows), bool)
+    again = inorder[1:][inorder[1:] == inorder[:-1]]
+    if len(again):  # of a search's candidates few: sorting them all by two keys took six times as long
+        at = np.flatnonzero(again[np.minimum(np.searchsorted(again, both), len(again) - 1)] == both)
+        order = at[np.lexsort((-value[at], both[at]))]  # stable: of equals the earliest
+        mask[order[1:][np.diff(both[order]) == 0]] = False
     return mask
 
 

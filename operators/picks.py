@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from operators import columns
+from operators import columns, topk
 
 Array = np.ndarray[Any, Any]
 
@@ -31,7 +31,8 @@ def drawn(rows: Array, candidates: pa.Array, value: Array, left: Array, count: i
 def best_first(rows: Array, candidates: pa.Array, value: Array, left: Array) -> Array:
     """Where those ``left`` (M,) stand, by row, then by (−value, id)."""
     where = np.flatnonzero(left)
-    order: Array = where[np.lexsort((-value[where], rows[where]))]
+    single = value[where].astype(np.float32)
+    order: Array = where[topk.by_score(rows[where], single if (single == value[where]).all() else value[where])]
     told = value[order]
     equal = np.flatnonzero((np.diff(rows[order]) == 0) & (told[1:] == told[:-1]))
     if len(equal):  # equals by id: sorted alone, since the two halves of an id cost as much as the rest
@@ -44,5 +45,6 @@ def best_first(rows: Array, candidates: pa.Array, value: Array, left: Array) -> 
 
 def _first(rows: Array, count: int) -> Array:
     """Which of these sorted rows are among the first ``count`` of their kind."""
-    among: Array = np.arange(len(rows)) - np.searchsorted(rows, rows) < count
+    starts = np.flatnonzero(np.diff(rows, prepend=-1))
+    among: Array = np.arange(len(rows)) - np.repeat(starts, np.diff(starts, append=len(rows))) < count
     return among

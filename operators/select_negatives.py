@@ -13,7 +13,7 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 
 from operators import columns, picks
-from operators.content import Array, aligned, best_of_each, codes, in_row, indexed, near, parents, text_codes
+from operators.content import Array, aligned, best_of_each, both_codes, in_row, indexed, near, parents
 from operators.contract import (
     Columns,
     Example,
@@ -135,8 +135,7 @@ def select_negatives(table: pa.Table, p: SelectNegatives, *, texts: Texts, docum
     offsets, candidates = columns.flat(table["candidate_ids"])
     positive_offsets, positives = columns.flat(table["positive_ids"])
     rows, owner, value = parents(offsets), parents(positive_offsets), aligned(table, p.score, offsets)
-    id_of, id_wanted = codes([candidates, positives])
-    text_of, text_wanted = text_codes(texts, [candidates, positives])
+    (id_of, id_wanted), (text_of, text_wanted) = both_codes(texts, [candidates, positives])
     same_text = in_row(rows, text_of, owner, text_wanted)
     risk = aligned(table, RISK, offsets) if _risky(p) else np.zeros(len(rows))
     worth = aligned(table, _hardness(p), offsets) - (p.risk_weight or 0) * risk if p.policy == "utility" else value

@@ -71,7 +71,7 @@ def ranked(rows: Array, scores: Array, ids: pa.Array, count: int, top_k: int) ->
     Each row keeps its ``top_k`` best by (−score, id); an id that is there twice counts once, at its best.
     """
     pairs = id_pairs(ids) if len(ids) else np.empty(0, [("hi", "u8"), ("lo", "u8")])
-    order = _by_score(rows, scores)
+    order = by_score(rows, scores)
     alike = (rows[order[1:]] == rows[order[:-1]]) & (scores[order[1:]] == scores[order[:-1]])
     tied = np.flatnonzero(np.append(alike, False) | np.insert(alike, 0, False)) if len(order) else order
     among = order[tied]
@@ -83,7 +83,7 @@ def ranked(rows: Array, scores: Array, ids: pa.Array, count: int, top_k: int) ->
     return np.concatenate([[0], np.cumsum(np.bincount(rows[order], minlength=count))]).astype(np.int64), order
 
 
-def _by_score(rows: Array, scores: Array) -> Array:
+def by_score(rows: Array, scores: Array) -> Array:
     """Positions by row, then from the highest score down; ties as they come. One sort of one number takes a tenth of two."""
     if scores.dtype != np.float32:
         return np.lexsort((-scores, rows))

@@ -202,6 +202,7 @@ def main() -> None:
     for name in os.environ.get("RUNS", " ".join(RUNS)).split():
         encoder = os.environ.get("ENCODER", RUNS[name][1])
         home = Path(KEEP or tempfile.mkdtemp(prefix="pithead-bench-"))
+        home.mkdir(parents=True, exist_ok=True)
         vectors = prepare(name, encoder, home)
         said = f"{name}, kept vectors" if vectors else name
         made = [*ours(said, encoder, home), *theirs(said, encoder, home, vectors), *agreement(said, encoder, home)]
