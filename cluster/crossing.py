@@ -183,7 +183,7 @@ def do_cross(job: Job) -> dict[str, Any]:
     for right in _sides(job):
         found = job.op(_floored(job, left, best), right, p, **job.used)
         partial = _both(job, partial, found, p)
-        if job.op.depth:
+        if job.op.depth or job.op.floored:
             best = _both(job, best, found, p)
     if best is not None:
         _BEST[mine] = best
@@ -206,7 +206,7 @@ def _floored(job: Job, left: pa.Table, best: pa.Table | None) -> pa.Table:
     if best is None:
         return left
     offsets, values = flat(best.sort_by(ROW)[_names(job)[1]])
-    full = np.diff(offsets) >= getattr(deep(job), job.op.depth)
+    full = np.diff(offsets) >= getattr(deep(job), job.op.depth or job.op.floored)
     floor = np.full(len(full), -np.inf, np.float32)
     floor[full] = values.to_numpy(zero_copy_only=False)[offsets[1:][full] - 1]
     return put(left, FLOOR, pa.array(floor))

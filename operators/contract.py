@@ -1,7 +1,7 @@
 """The contract an operator signs: its shape, columns in and out, version, resources, row policy.
 
-An operator is a plain function. A decorator here attaches its declaration and `apply` checks the
-tables on both sides of the call. This module imports no engine and starts nothing.
+An operator is a plain function. A decorator here attaches its declaration and `apply` checks the tables on both sides of
+the call. This module imports no engine and starts nothing.
 """
 
 import inspect
@@ -124,6 +124,7 @@ class Operator:
     optional: frozenset[str] = frozenset()  # of `uses`: those that a step may leave out
     merge: Callable[..., pa.Table] | None = None  # cross: partials → partial, associative
     depth: str = ""  # cross: the param that says how many of the nearest are kept; an earlier set's lists are taken over
+    floored: str = ""  # cross: as `depth`, of lists that are not taken over: what ranges before left out of reach is left out
     prepare: Callable[..., Any] | None = None  # cross: the right side made ready once for many blocks of the left
     measure: Callable[[Any, Any], Mapping[str, int]] | None = None  # of each part, or the artifact: counts for the manifest
     floor: Callable[[Mapping[str, int], Any], str | None] | None = None  # of their sums: why the step fails
@@ -284,8 +285,7 @@ def _attempt(op: Operator, table: pa.Table, params: Params, used: dict[str, Any]
 
 def outcome_of(table: pa.Table, kept: pa.Table, reasons: Mapping[int, tuple[str, str]]) -> Outcome:
     """An outcome from kept rows and ``{position in table: (reason, value)}``."""
-    where = sorted(reasons)
-    rows = table[ROW].take(pa.array(where, pa.int64()))
+    rows = table[ROW].take(pa.array(where := sorted(reasons), pa.int64()))
     told = [pa.array([reasons[i][n] for i in where], text) for n in (0, 1)]
     return Outcome(kept, pa.table([rows, *told], schema=REJECTS))
 

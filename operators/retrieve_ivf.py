@@ -21,7 +21,7 @@ from operators.centroids import Centroids
 from operators.columns import flat, id_pairs, row_seed, vectors
 from operators.content import codes, in_row, parents
 from operators.contract import ROW, Columns, Example, InputError, Params, ids, operator, row_id, scores, vector
-from operators.engines.search import Pool
+from operators.engines.search import Pool, below
 from operators.retrieve_dense import RetrieveDense, merge_dense
 
 Array = np.ndarray[Any, Any]
@@ -44,26 +44,25 @@ class _Lists:
 
     dense: retrieve_dense.Sides
     pool: Pool
-    names: pa.Array
-    order: Array  # places, by list
+    names: pa.Array  # by list, as the pool
     starts: Array  # (lists + 1,)
     centroids: retrieve_dense.Sides
 
 
 def prepare_ivf(right: pa.Table, p: RetrieveIvf, *, centroids: Centroids, **used: Any) -> _Lists:
-    """Each passage in its list; an id of several vectors keeps them all."""
+    """Passages in the order of their lists, whose products are then of neighbours; an id of several vectors keeps them all."""
     lists = right["cluster"].to_numpy()
     if len(lists) and not 0 <= lists.min() <= lists.max() < len(centroids.matrix):
         raise InputError(
             f"retrieve_ivf: passages are of clusters up to {lists.max()}, the centroids are {len(centroids.matrix)}; "
             "search the step that assign_clusters made with these centroids"
         )
-    dense = retrieve_dense.prepare_dense(right, RetrieveDense(top_k=p.top_k))
+    order = np.argsort(lists, kind="stable")
+    dense = retrieve_dense.prepare_dense(right.take(pa.array(order)), RetrieveDense(top_k=p.top_k))
     side = dense[()]
-    of = lists[side.rows]
-    starts = np.concatenate([[0], np.cumsum(np.bincount(of, minlength=len(centroids.matrix)))])
+    sizes = np.bincount(lists[order][side.rows], minlength=len(centroids.matrix))
     near = retrieve_dense.prepare_dense(_numbered(centroids.matrix), RetrieveDense(top_k=p.probes))
-    return _Lists(dense, side.pool, side.names, np.argsort(of, kind="stable"), starts, near)
+    return _Lists(dense, side.pool, side.names, np.concatenate([[0], np.cumsum(sizes)]), near)
 
 
 def merge_ivf(partials: list[pa.Table], p: RetrieveIvf) -> pa.Table:
@@ -104,7 +103,7 @@ WRITES: Columns = {"candidate_ids": ids, "dense_scores": scores, "exact_ids": id
 @operator(
     "cross", version="2", reads={"query_id": row_id, "vector": vector}, writes=WRITES,
     against={"passage_id": row_id, "vector": vector, "cluster": pa.int32()},
-    prepare=prepare_ivf, merge=merge_ivf, measure=measure_ivf, floor=floor_ivf, rows="same",
+    prepare=prepare_ivf, merge=merge_ivf, measure=measure_ivf, floor=floor_ivf, rows="same", floored="top_k",
 )  # fmt: skip
 def retrieve_ivf(left: pa.Table, right: _Lists, p: RetrieveIvf, *, centroids: Centroids) -> pa.Table:
     """N queries against M passages, ``probes`` lists each; ``exact_ids`` of the sampled ones."""
@@ -130,42 +129,53 @@ def retrieve_ivf(left: pa.Table, right: _Lists, p: RetrieveIvf, *, centroids: Ce
 
 
 def _probe(left: pa.Table, lists: _Lists, probes: int) -> tuple[Array, Array, Array]:
-    """(rows, places, float32 of float64 scores) of at least the top k of each query among its lists."""
+    """(rows, places, float32 of float64 scores) of at least the top k of each query among its lists, down to its floor."""
     queries = vectors(left["vector"])
-    wide, error, passages = lists.dense[()].spread + SPARE, lists.pool.error(queries), lists.pool.vectors
-    rows, places, rough = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.float32)]
-    probed, count = _nearest(left, lists, probes), np.zeros(len(queries), np.int64)
-    asked = np.argsort(probed.reshape(-1), kind="stable")
-    edges = np.searchsorted(probed.reshape(-1)[asked], np.arange(len(lists.starts)))
-    for one in np.flatnonzero((np.diff(edges) > 0) & (np.diff(lists.starts) > 0)):
-        who, told = asked[edges[one] : edges[one + 1]] // probed.shape[1], lists.order[lists.starts[one] : lists.starts[one + 1]]
-        found = queries[who] @ passages[told].T
-        count[who] += len(told)
-        at = np.broadcast_to(np.arange(len(told)), found.shape)
-        if len(told) > wide:  # all of every list's scores, sorted together, took longer than an exact search
-            at = np.argpartition(found, len(told) - wide, axis=1)[:, len(told) - wide :]
-        rows.append(np.repeat(who, at.shape[1]))
-        places.append(told[at].reshape(-1))
-        rough.append(np.take_along_axis(found, at, 1).reshape(-1))
-    row, place, near = np.concatenate(rows), np.concatenate(places), np.concatenate(rough)
-    order = np.lexsort((-near, row))
+    spread, error, passages = lists.dense[()].spread, lists.pool.error(queries), lists.pool.vectors
+    floor = left[topk.FLOOR].to_numpy() if topk.FLOOR in left.column_names else np.full(len(queries), -np.inf, np.float32)
+    probed = _nearest(left, lists, probes)
+    least = np.nextafter((below(floor) - error).astype(np.float32), np.float32(-np.inf))
+    row, place, near, count = _passing(queries, lists, probed, least, spread + SPARE)
+    order = topk.by_score(row, near)
     row, place, near = row[order], place[order], near[order]
-    rank = np.arange(len(row)) - np.searchsorted(row, row)
-    keep = rank < wide
-    exact = topk.exact(queries, passages, row[keep], place[keep])
+    keep = np.arange(len(row)) - np.searchsorted(row, row) < spread + SPARE
+    row, place, near = row[keep], place[keep], near[keep]
+    exact = topk.exact(queries, passages, row, place)
     # As in retrieve_dense: what was left out scores at most the last kept one and the error.
-    sure = count <= wide
+    sure = count <= spread + SPARE
     for q in np.flatnonzero(~sure):
-        mine = slice(*np.searchsorted(row[keep], [q, q + 1]))
-        kth = np.partition(exact[mine], len(exact[mine]) - lists.dense[()].spread)[len(exact[mine]) - lists.dense[()].spread]
-        sure[q] = np.float32(float(near[keep][mine][-1]) + error[q]) < kth
-    out = [(row[keep], place[keep], exact)]
+        mine = slice(*np.searchsorted(row, [q, q + 1]))
+        kth = np.partition(exact[mine], len(exact[mine]) - spread)[len(exact[mine]) - spread]
+        sure[q] = np.float32(float(near[mine][-1]) + error[q]) < max(kth, floor[q])
+    out = [(row, place, exact)]
     for q in np.flatnonzero(~sure):
-        told = np.concatenate([lists.order[lists.starts[one] : lists.starts[one + 1]] for one in probed[q]])
+        told = np.concatenate([np.arange(*lists.starts[one : one + 2]) for one in probed[q]])
         who = np.full(len(told), q)
         out.append((who, told, topk.exact(queries, passages, who, told)))
     found_rows, found_places, found_scores = (np.concatenate(x) for x in zip(*out, strict=True))
     return found_rows, found_places, found_scores
+
+
+def _passing(queries: Array, lists: _Lists, probed: Array, least: Array, wide: int) -> tuple[Array, Array, Array, Array]:
+    """(rows, places, float32 scores) of what the lists ``probed`` (Q, probes) have above ``least`` (Q,), of a list no more than
+    its ``wide`` best and their equals; and of how many these are, for each query."""  # noqa: D205, D209
+    count = np.zeros(len(queries), np.int64)
+    out = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))]
+    asked = np.argsort(probed.reshape(-1), kind="stable")
+    edges = np.searchsorted(probed.reshape(-1)[asked], np.arange(len(lists.starts)))
+    for one in np.flatnonzero((np.diff(edges) > 0) & (np.diff(lists.starts) > 0)):
+        who, first = asked[edges[one] : edges[one + 1]] // probed.shape[1], lists.starts[one]
+        found = queries[who] @ lists.pool.vectors[first : lists.starts[one + 1]].T
+        low = least[who]
+        passing = found >= low[:, None]
+        count[who] += passing.sum(axis=1)
+        if found.shape[1] > wide and np.isneginf(low).any():  # all of every list's scores took longer than an exact search
+            last = np.partition(found, found.shape[1] - wide, axis=1)[:, found.shape[1] - wide]
+            passing &= found >= last[:, None]
+        at, column = np.nonzero(passing)
+        out.append((who[at], first + column, found[at, column]))
+    rows, places, scores = (np.concatenate(x) for x in zip(*out, strict=True))
+    return rows, places, scores, count
 
 
 def _nearest(left: pa.Table, lists: _Lists, probes: int) -> Array:
@@ -176,7 +186,7 @@ def _nearest(left: pa.Table, lists: _Lists, probes: int) -> Array:
             f"retrieve_ivf: queries have {queries.shape[1]} dimensions, centroids {matrix.shape[1]}; "
             "fit the centroids on vectors of the same encoder"
         )
-    found = retrieve_dense.retrieve_dense(left, lists.centroids, RetrieveDense(top_k=probes))
+    found = retrieve_dense.retrieve_dense(left.select([ROW, "query_id", "vector"]), lists.centroids, RetrieveDense(top_k=probes))
     near: Array = id_pairs(flat(found["candidate_ids"])[1])["lo"].astype(np.int64).reshape(len(queries), -1)
     return near
 

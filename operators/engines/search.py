@@ -63,7 +63,7 @@ class Pool:
             ceiling = scores.min(axis=1) + self.error(queries)
         else:
             error = self.error(queries)
-            start = None if floor is None else np.nextafter(_below(floor) - error, -np.inf).astype(np.float32)
+            start = None if floor is None else np.nextafter(below(floor) - error, -np.inf).astype(np.float32)
             scores, places = by_torch(queries, self.vectors, wide, start=start)
             ceiling = scores.min(axis=1) + error
         return places, ceiling if wide < len(self.vectors) else np.full(len(queries), -np.inf)
@@ -81,7 +81,7 @@ class Pool:
         error = error * 1.01 + size * FLUSHED * (1 + own + half.longest)  # subnormal factors count as zero, too
         start = None
         if floor is not None:
-            least = _below(floor) - shift - error - _rounding(floor - shift)
+            least = below(floor) - shift - error - _rounding(floor - shift)
             start = (least - np.abs(least) * 2.0**-7).astype(np.float32)  # and it may be rounded up to a bfloat16
         scores, places = _by_blocks(told, half.passages, wide, QUERIES, BLOCK, start)
         if asked < wide:  # what is not among those asked for even where both are as far off as can be
@@ -97,7 +97,7 @@ def _rounding(scores: Array) -> Array:
     return found
 
 
-def _below(floor: Array) -> Array:
+def below(floor: Array) -> Array:
     """What is rounded to less than the floor in float32."""
     found: Array = np.nextafter(floor, np.float32(-np.inf)).astype(np.float64)
     return found
@@ -209,7 +209,7 @@ def _best(queries: Any, passages: Any, wide: int, block: int, start: Any) -> tup
 
 
 def _products(queries: Any, passages: Any) -> Any:
-    """Every query's product with every passage, by numpy's BLAS where torch's may be MKL: on an EPYC that one took a fifth longer."""
+    """Every query's product with every passage, by numpy's BLAS: torch's MKL took a fifth longer on an EPYC."""
     import torch
 
     if queries.is_cuda or queries.dtype != torch.float32:

@@ -16,6 +16,7 @@ from operators.columns import content_ids
 from operators.contract import InputError, numbered, vector
 from operators.retrieve_dense import RetrieveDense, merge_dense, retrieve_dense
 from operators.retrieve_ivf import RetrieveIvf, floor_ivf, measure_ivf, merge_ivf, retrieve_ivf
+from operators.topk import FLOOR
 from tests.flows.test_run import go
 
 
@@ -42,6 +43,9 @@ def test_it_is_the_exact_search_of_the_probed_lists_for_any_cut(seed, count, k, 
     parts = [retrieve_ivf(left, right.slice(a, b - a), p, **used) for a, b in zip(edges, edges[1:], strict=False)]
     found = merge_ivf(parts[::-1], p)
     assert found.equals(merge_ivf([retrieve_ivf(left, right, p, **used)], p))
+    last = [row[-1] if len(row) == k else -np.inf for row in merge_ivf(parts[:1], p)["dense_scores"].to_pylist()]
+    floored = left.append_column(FLOOR, pa.array(last, pa.float32()))
+    assert found.equals(merge_ivf([parts[0], *(retrieve_ivf(floored, right.slice(a, b - a), p, **used) for a, b in zip(edges[1:], edges[2:], strict=False))], p))
     of = (d.astype(np.float64) @ c.T.astype(np.float64)).argmax(1)
     near = np.argsort(-(q.astype(np.float64) @ c.T.astype(np.float64)), axis=1, kind="stable")[:, :probes]
     plain = RetrieveDense(top_k=k)
