@@ -38,7 +38,7 @@ def export(found: str, trainer: str, out: str, changes: Sequence[str], store: st
         raise InputError(f"{home.path(name)}: no published set, or its manifest was damaged; run the flow, or `pithead verify`")
     digest = fingerprint([s["sha256"] for s in manifest["shards"]], manifest["schema"], manifest["licences"])
     of = {"flow": manifest["flow"], "fingerprint": digest}
-    said = {"trainer": trainer, "options": json.loads(p.model_dump_json()), "set": of}
+    said = {"trainer": trainer, "version": made.version, "options": json.loads(p.model_dump_json()), "set": of}
     if "://" in out:
         raise InputError(f"--out {out}: an export is written to a local folder; copy it from there")
     folder = Path(out).expanduser().resolve()
@@ -173,9 +173,26 @@ def _readme(manifest: dict[str, Any], made: Exporter, p: Export, counts: dict[st
     lost = ", ".join(f"{n} {reason}" for reason, n in counts["dropped"].items()) or "none"
     lines = [
         "---", *(["configs:", *configs] if configs else []), "tags:", "- pithead", "---", "", f"# {manifest['flow']}", "",
-        made.usage(p),
+        made.usage(p), *_example(sink),
         f"{counts['rows_out']} rows of {counts['rows_in']}; dropped: {lost}. Order: {counts['order']}.", "",
         "Columns of the set that this format has no place for: " + (", ".join(counts["left_out"]) or "none") + ".", "",
         "Licence of the input: " + ("; ".join(manifest["licences"]) or "none was stated") + ".",
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
+
+
+def _example(sink: Sink) -> list[str]:
+    """The first row of a file, shortened: what a trainer sees."""
+    found = sink.sample()
+    if found is None:
+        return []
+    said = json.dumps(_short(found[1]), indent=1, ensure_ascii=False)
+    return [f"The first row of `{found[0]}`, shortened:", "", "```json", said, "```", ""]
+
+
+def _short(value: Any) -> Any:
+    if isinstance(value, str):
+        return value if len(value) <= 100 else value[:100] + "…"
+    if isinstance(value, list):
+        return [*map(_short, value[:2]), *([f"… {len(value)} in all"] if len(value) > 2 else [])]
+    return {k: _short(v) for k, v in value.items()} if isinstance(value, dict) else value

@@ -111,6 +111,19 @@ class Sink:
         """The files that are open."""
         return self._open.keys()
 
+    def sample(self) -> tuple[str, dict[str, Any]] | None:
+        """A file of rows, the first by name whose rows can be read as they are, with its first; all that is open is closed."""
+        for name in list(self._open):
+            self.close(name)
+        for name in sorted(n for n, rows in self._rows.items() if rows):
+            path = self.folder / name
+            if name.endswith(".parquet"):
+                return name, next(pq.ParquetFile(path).iter_batches(1)).to_pylist()[0]
+            if name.endswith((".jsonl", ".jsonl.gz")):
+                with (gzip.open if name.endswith(".gz") else open)(path, "rb") as file:
+                    return name, json.loads(file.readline())
+        return None
+
     def close(self, name: str) -> None:
         """Close one file, which is whole."""
         one = self._open.pop(name)

@@ -95,6 +95,7 @@ class Exporter:
     usage: Callable[[Any], str]  # Markdown
     configs: Callable[[Any], Mapping[str, str]] = lambda p: {}  # of the README: configuration → data files
     carries: frozenset[str] = field(default_factory=frozenset)  # columns beside texts, scores and instructions
+    version: str = "1"  # raised where equal rows become other files
     dealt: bool = False  # files of a set that ranks share stay files of one rank, in turn
 
 

@@ -72,6 +72,14 @@ def test_bytes_do_not_depend_on_when_where_or_how_often(capsys, made, tmp_path, 
     assert str(tmp_path) not in (tmp_path / "a" / "manifest.json").read_text()
 
 
+@pytest.mark.parametrize("trainer", ["datasets", "FlagEmbedding", "contrastors"])
+def test_the_readme_shows_the_first_row(capsys, made, table, tmp_path, trainer):
+    exported(capsys, made, trainer, tmp_path / "out", *NEEDED.get(trainer, []))
+    said = (tmp_path / "out" / "README.md").read_text()
+    row = json.loads(said.partition("```json\n")[2].partition("```")[0])
+    assert row["query"] in table["query"].to_pylist()
+
+
 def test_manifest_names_the_set_and_its_rows(capsys, made, table, tmp_path):
     told = exported(capsys, made, "datasets", tmp_path / "out", "negatives=3")
     said = json.loads((tmp_path / "out" / "manifest.json").read_text())
