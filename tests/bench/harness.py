@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import threading
@@ -23,7 +24,7 @@ def save(name: str, rows: list[dict]) -> None:
     RESULTS.mkdir(exist_ok=True)
     value = {
         "command": f"make bench BENCH={name}", "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M}",
-        "machine": {"cpus": os.cpu_count(), "processor": platform.machine(), "python": platform.python_version()},
+        "machine": {"cpus": os.cpu_count(), "processor": _processor(), "python": platform.python_version()},
         "versions": {lib: version(lib) for lib in LIBRARIES}, "rows": rows,
     }  # fmt: skip
     (RESULTS / f"{name}.json").write_text(json.dumps(value, indent=1) + "\n")
@@ -31,6 +32,14 @@ def save(name: str, rows: list[dict]) -> None:
     widths = [max(len(c), *(len(str(r.get(c, ""))) for r in rows)) for c in columns]
     for line in [columns, *([str(r.get(c, "")) for c in columns] for r in rows)]:
         print("  ".join(str(v).ljust(w) for v, w in zip(line, widths, strict=True)))
+
+
+def _processor() -> str:
+    """What it calls itself, and whether it multiplies matrices of bfloat16: figures of two kinds do not compare."""
+    path = Path("/proc/cpuinfo")
+    told = path.read_text() if path.exists() else ""
+    named = re.search(r"^model name\s*: (.+)$", told, re.M)
+    return (named.group(1) if named else platform.machine()) + " with AMX" * ("amx_bf16" in told)
 
 
 def stored(name: str) -> list[dict]:

@@ -1,8 +1,10 @@
 """1 % of the documents change: what a refresh costs beside a full run of the same corpus, and whether both publish one set.
 
 ``python -m tests.bench.refresh`` runs both real corpora whole; with numbers, such as ``5000``, so many documents of each.
+`FLOW=quickstart SETS=chosen.share=0.003 CORPUS=debian_pkgdesc_en` takes another flow, with settings, on one of them.
 """
 
+import os
 import shutil
 import sys
 import tempfile
@@ -14,7 +16,8 @@ import pyarrow.parquet as pq
 from cluster.store import Store
 from tests.bench.harness import data, pithead, save, stored
 
-CORPORA = ("debian_pkgdesc_en", "debian_docs_en")
+CORPORA = os.environ.get("CORPUS", "debian_pkgdesc_en,debian_docs_en").split(",")
+FLOW, SETS = os.environ.get("FLOW", "structural"), os.environ.get("SETS", "").split()
 ENGINES = {"llm_share": "llm_requests", "embed_share": "encoder_texts", "teacher_share": "teacher_pairs"}
 CHANGED = 0.01
 
@@ -25,8 +28,12 @@ def main() -> None:
         whole = pq.read_table(data() / corpus / "corpus.parquet")
         for size in sizes:
             rows += measured(corpus, whole.slice(0, size) if size else whole)
-    keep = [r for r in stored("refresh") if (r["corpus"], r["docs"]) not in {(r["corpus"], r["docs"]) for r in rows}]
-    save("refresh", keep + rows)
+    new = {_run_of(r) for r in rows}
+    save("refresh", [r for r in stored("refresh") if _run_of(r) not in new] + rows)
+
+
+def _run_of(row: dict) -> tuple[str, str, int]:
+    return row["flow"], row["corpus"], row["docs"]
 
 
 def measured(corpus: str, table: pa.Table) -> list[dict]:
@@ -42,7 +49,7 @@ def measured(corpus: str, table: pa.Table) -> list[dict]:
         hold(home, again)
         full, full_took, full_mib = go(home, "run", "fresh", corpus)
         idle, idle_took, _ = go(home, "refresh", "store", corpus)
-        base = {"corpus": corpus, "docs": len(table), "changed_share": CHANGED}
+        base = {"flow": " ".join([FLOW, *SETS]), "corpus": corpus, "docs": len(table), "changed_share": CHANGED}
         every, ran = {f["step"] for f in full["funnel"]}, set(again["ran"])
         asked = {name: share(counted(again, engine, ran), counted(full, engine, every)) for name, engine in ENGINES.items()}
         changed = len(table) * CHANGED
@@ -84,8 +91,8 @@ def edited(table: pa.Table) -> pa.Table:
 
 
 def go(home: Path, verb: str, store: str, corpus: str) -> tuple[dict, float, int]:
-    sets = [f"corpus.path={home}/corpus.parquet", "corpus.format=parquet", f"corpus.source={corpus}"]
-    return pithead(verb, "structural", "--store", str(home / store), *(x for s in sets for x in ("--set", s)))
+    sets = [f"corpus.path={home}/corpus.parquet", "corpus.format=parquet", f"corpus.source={corpus}", *SETS]
+    return pithead(verb, FLOW, "--store", str(home / store), *(x for s in sets for x in ("--set", s)))
 
 
 def hold(home: Path, again: dict) -> None:
