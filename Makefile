@@ -3,6 +3,8 @@ PYTHON ?= python3.11
 VENV ?= .venv
 VLLM_VENV ?= .venv-vllm
 BIN = $(VENV)/bin
+# Files of tests that run at once.
+JOBS ?= 2
 export HF_HUB_OFFLINE = 1
 export TOKENIZERS_PARALLELISM = false
 
@@ -21,7 +23,7 @@ quickstart: install
 	$(BIN)/pithead run quickstart
 
 test: install
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n $(JOBS) --dist loadfile
 
 # vLLM pins a torch and a transformers of its own. Its audio and video packages are not for this torch and are not used.
 $(VLLM_VENV)/.installed: pyproject.toml constraints.txt
