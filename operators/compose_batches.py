@@ -25,7 +25,7 @@ from operators.fill_batches import Array, Contents, contents, settle, tour
 from operators.fit_classes import DuplicateClasses
 from operators.index_documents import Documents
 from operators.index_texts import Texts
-from operators.mixtures import Stage, epoch_of, quotas
+from operators.mixtures import Stage, epoch_of, quotas, refuse_misspelt
 
 ASKED, LENGTH = "_asked", "length"
 
@@ -131,6 +131,7 @@ class _Composer:
         for number, stage in enumerate(self.p.stages):
             part = np.ones(len(table), bool)
             for name, values in stage.only.items():
+                refuse_misspelt(values, pc.unique(table[name].cast(text)).to_pylist(), f"only.{name}")
                 part &= pc.is_in(table[name].cast(text), pa.array(values, text)).to_numpy()
             draw = columns.draws(table["query_id"], columns.row_seed(self.p.seed, "mixture", number))
             order = np.lexsort((*_halves(table), draw))

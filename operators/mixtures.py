@@ -4,8 +4,9 @@ A value with n rows has a share ∝ n^alpha (GTE, arXiv:2308.03281: 0.5) or that
 each value in one drawn order, round and round: none stands twice before all of its value stood once.
 """
 
+import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from fractions import Fraction
 from typing import Any, Literal, Self
 
@@ -60,6 +61,7 @@ class Stage(Params):
 def quotas(stage: Stage, counts: Mapping[str, int]) -> dict[str, int]:
     """The rows of each value in an epoch, of these that there are."""
     values = sorted(counts)
+    refuse_misspelt({*stage.target, *stage.caps}, values, f"target and caps of {stage.share}")
     if missing := sorted(set(stage.target) - set(values)) if stage.shortfall != "spread" else []:
         raise InputError(
             f"compose_batches: no row has the {stage.share} {missing[0]!r} of a stage's target; shares cannot hold without it"
@@ -70,6 +72,16 @@ def quotas(stage: Stage, counts: Mapping[str, int]) -> dict[str, int]:
     limits = [min(total if repeat else counts[v], stage.caps.get(v, stage.cap or total)) for v in values]
     found = apportion(total, weights, limits, stage.shortfall == "shrink")
     return dict(zip(values, found, strict=True))
+
+
+def refuse_misspelt(said: Collection[str], known: Collection[str], what: str) -> None:
+    """Raise an `InputError` where a value that no row has is nearly one that rows have and that is not said beside it.
+
+    One that resembles none may be missing for other reasons: a sample has not every source.
+    """
+    for value in sorted(set(said) - set(known)):
+        if close := difflib.get_close_matches(value, sorted(set(known) - set(said)), 1, 0.8):
+            raise InputError(f"compose_batches: {what}: no row has {value!r}; did you mean {close[0]!r}?")
 
 
 def _each_once(weights: list[float], counts: list[int]) -> int:

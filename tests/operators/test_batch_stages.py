@@ -324,6 +324,19 @@ def test_a_target_without_rows_cannot_hold_its_shares():
     assert math.isclose(sum(stage.target.values()), 1)
 
 
+@pytest.mark.parametrize(("stage", "told"), [
+    ({"share": "source", "caps": {"scifct": 5}}, "target and caps of source: no row has 'scifct'; did you mean 'scifact'"),
+    ({"only": {"source": ["scifct"]}}, "only.source: no row has 'scifct'; did you mean 'scifact'"),
+])  # fmt: skip
+def test_a_misspelt_value_is_refused_and_one_that_only_a_sample_lacks_is_not(stage, told):
+    table = table_of([(0, [], 0, 0, 0), (1, [], 1, 0, 0)])
+    table = table.set_column(table.column_names.index("source"), "source", pa.array(["scifact", "arguana"], text))
+    with pytest.raises(InputError, match=told):
+        composed(table, ComposeBatches(batch_size=1, stages=(Stage(**stage),), remainder="short"))
+    known = Stage.model_validate({**stage, **({"caps": {"webis": 5}} if "caps" in stage else {"only": {"source": ["webis", "scifact"]}})})
+    composed(table, ComposeBatches(batch_size=1, stages=(known,), remainder="short"))
+
+
 def test_the_ranks_of_a_streaming_loader_read_the_files_of_the_set_as_they_are(tmp_path):
     import pyarrow.parquet as pq
     from datasets import load_dataset
