@@ -180,8 +180,8 @@ def _passing(queries: Array, lists: _Lists, probed: Array, least: Array, wide: i
 
 
 def _best(found: Array, passing: Array, many: Array, wide: int) -> Array:
-    """Those ``passing`` (Q, P), but of ``many`` (Q,) the ``wide`` best: all scores of every list took longer than an exact search."""
-    if many.any():
+    """Those ``passing`` (Q, P), but of the rows ``many`` (Q,) the ``wide`` best."""
+    if many.any():  # all of every list's scores took longer than an exact search
         scores = found[many]
         among = scores >= np.partition(scores, found.shape[1] - wide, axis=1)[:, found.shape[1] - wide, None]
         for row in np.flatnonzero(among.sum(axis=1) > wide):  # of a thousand equals no more
