@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
-from operators.contract import row_id
+from operators.contract import InputError, row_id
 
 _FOLDED = 1 << 18  # bytes
 SLICE = 8192  # rows turned into Python objects at a time, so that memory stays flat
@@ -210,7 +210,9 @@ def shown(table: pa.Table) -> list[str]:
 def vectors(column: pa.Array | pa.ChunkedArray) -> np.ndarray[Any, Any]:
     """A column of equally long float lists as an (N, d) float32 matrix."""
     offsets, values = flat(column)
-    rows = len(offsets) - 1
+    rows, sizes = len(offsets) - 1, np.diff(offsets)
+    if (sizes != sizes[:1]).any():
+        raise InputError(f"vectors of {sizes.min()} and of {sizes.max()} numbers are in one column; embed all with one encoder")
     return values.to_numpy(zero_copy_only=False).reshape(rows, -1) if rows else np.zeros((0, 0), np.float32)
 
 

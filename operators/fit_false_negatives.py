@@ -98,7 +98,7 @@ class _Fold:
 
     def __init__(self, p: FitFalseNegatives) -> None:
         self.p, self.queries = p, 0
-        self.parts: list[tuple[int, Array, Array, Array]] = []  # queries, z-scores, hidden, weights
+        self.parts: list[tuple[int, Array, Array, Array]] = []  # queries, which of them, z-scores, hidden
 
     def add(self, table: pa.Table, turn: int) -> None:
         """Take in one part."""
@@ -108,30 +108,31 @@ class _Fold:
             rows = parents(offsets)
             code, hidden = codes([columns.flat(part["candidate_ids"])[1], wanted])
             use = ~known & ~np.isnan(z).any(axis=1)
-            weight = 1 / np.maximum(np.bincount(rows[use], minlength=len(part)), 1)
-            self._take((len(part), z[use], in_row(rows, code, parents(owners), hidden)[use], weight[rows[use]]))
+            self._take((len(part), rows[use], z[use], in_row(rows, code, parents(owners), hidden)[use]))
 
     def merge(self, later: "_Fold") -> None:
-        """Take in the fold of later parts."""
+        """Take in the fold of later parts, of which there may be queries too many."""
         for part in later.parts:
             self._take(part)
 
     def _take(self, part: tuple[int, Array, Array, Array]) -> None:
-        self.parts.append(part)
-        self.queries += part[0]
+        count = min(part[0], self.p.max_queries - self.queries)
+        use = part[1] < count
+        self.parts.append((count, part[1][use], part[2][use], part[3][use]))
+        self.queries += count
 
     def finish(self) -> FalseNegatives:
         """Fit; without a hidden positive among the candidates, or with nothing else, there is nothing to learn."""
         from sklearn.linear_model import LogisticRegression
 
-        z = np.concatenate([np.empty((0, len(self.p.scores))), *(x[1] for x in self.parts)])
-        hidden = np.concatenate([np.empty(0, bool), *(x[2] for x in self.parts)])
+        z = np.concatenate([np.empty((0, len(self.p.scores))), *(x[2] for x in self.parts)])
+        hidden = np.concatenate([np.empty(0, bool), *(x[3] for x in self.parts)])
         if hidden.all() or not hidden.any():
             raise InputError(
                 f"fit_false_negatives: of {len(hidden)} candidates {int(hidden.sum())} are hidden positives, it needs some and "
                 "not all; give it queries with several judged positives, behind hide_positives"
             )
-        weight = np.concatenate([x[3] for x in self.parts])
+        weight = np.concatenate([1 / np.bincount(x[1], minlength=1)[x[1]] for x in self.parts])
         model = LogisticRegression(C=1.0, max_iter=1000).fit(z, hidden, sample_weight=weight * len(weight) / weight.sum())
         weights = {n: round(float(w), 4) for n, w in zip(self.p.scores, model.coef_[0], strict=True)}
         return FalseNegatives(

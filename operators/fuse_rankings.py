@@ -101,7 +101,7 @@ def _spread(offsets: Array, number: Array) -> Array:
     np.minimum.at(low, rows[known], value[known])
     np.maximum.at(high, rows[known], value[known])
     width = np.where(high > low, high - low, 1.0)
-    spread: Array = np.where(high > low, 0.0, 1.0)[rows] + (np.where(known, value, low[rows]) - low[rows]) / width[rows]
+    spread: Array = np.where(high > low, 0.0, 1.0)[rows] + (value - low[rows]) / width[rows]
     return np.where(known, spread, 0.0)
 
 

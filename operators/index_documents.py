@@ -47,11 +47,10 @@ class Documents(Mapped):
     def of(self, ids: pa.Array | pa.ChunkedArray) -> tuple[Array, pa.Array]:
         """The documents of each passage: offsets (N+1,) into ids (M,) of binary(16); an unknown passage has none."""
         rows = columns.places(self._hi, self._lo, columns.id_pairs(ids))
-        ends = np.concatenate([[0], self._ends])
         starts, sizes = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64)
-        known = rows >= 0
-        starts[known] = ends[rows[known]]
-        sizes[known] = ends[rows[known] + 1] - starts[known]
+        behind, known = rows > 0, rows >= 0
+        starts[behind] = self._ends[rows[behind] - 1]
+        sizes[known] = self._ends[rows[known]] - starts[known]
         offsets, at = columns.ragged(starts, sizes)
         raw = np.ascontiguousarray(self._raw[at])
         return offsets, pa.Array.from_buffers(row_id, len(raw), [None, pa.py_buffer(raw)])

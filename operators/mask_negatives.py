@@ -54,7 +54,7 @@ def _check(p: MaskNegatives, using: Mapping[str, Any]) -> list[str]:
 
 
 @operator(
-    "group", version="2", reads=_reads, writes={"masked_ids": ids}, key="batch", width=lambda p: 16, rows="same", check=_check,
+    "group", version="3", reads=_reads, writes={"masked_ids": ids}, key="batch", width=lambda p: 16, rows="same", check=_check,
 )  # fmt: skip
 def mask_negatives(table: pa.Table, p: MaskNegatives, *, texts: Texts, documents: Documents | None = None) -> pa.Table:
     """Add ``masked_ids``: of the other rows' positives and negatives in its batch those that may answer it, by id.
@@ -136,7 +136,8 @@ def _high(table: pa.Table, p: MaskNegatives, rows_of: Mapping[str, Array], numbe
         best = np.full(len(table), -np.inf)
         for rows, scored in ((at, told), (of, value)):
             np.maximum.at(best, rows, np.where(np.isnan(scored), -np.inf, scored))
-        high |= value > p.of_best * best[of]
+        share = np.where(best > 0, p.of_best * best, best - np.abs(best) * (1 - p.of_best))  # below the best for either sign
+        high |= value > share[of]
     return np.flatnonzero(high)
 
 

@@ -11,8 +11,9 @@ import pyarrow as pa
 from pydantic import Field
 
 from operators import columns, picks
-from operators.content import Array, aligned, codes, indexed, parents, text_codes
+from operators.content import Array, aligned, codes, indexed, near, parents, text_codes
 from operators.contract import Columns, Example, Outcome, Params, flag, ids, operator, outcome_of, score, scores
+from operators.index_documents import Documents
 from operators.index_texts import Texts
 
 
@@ -30,11 +31,15 @@ GECKO = (
 
 
 class RelabelPositives(Params):
-    """Who judges, and which place of the fused ranking is the negative, which is no seed: that passage answers, too."""
+    """Who judges, and which place of the fused ranking is the negative.
+
+    That is no seed, which answers, too, nor nearly one, nor nearly the positive; with ``documents`` none of their documents'.
+    """
 
     judges: tuple[Judge, ...] = Field(default=GECKO, min_length=1)
     k: int = Field(default=60, ge=1, description="of the reciprocal ranks 1 / (k + rank)")
     negative_rank: int | None = Field(default=20, ge=2, description="null, or fewer passages than this: the lowest")
+    near_duplicate: float | None = Field(default=0.8, gt=0, le=1, description="as of select_negatives")
 
 
 WRITES: Columns = {
@@ -48,12 +53,12 @@ def _reads(p: RelabelPositives) -> Columns:
     return {"positive_ids": ids, "candidate_ids": ids, **told}
 
 
-@operator("map", version="2", reads=_reads, writes=WRITES, rows="fewer")
-def relabel_positives(table: pa.Table, p: RelabelPositives, *, texts: Texts) -> Outcome:
+@operator("map", version="3", reads=_reads, writes=WRITES, rows="fewer")
+def relabel_positives(table: pa.Table, p: RelabelPositives, *, texts: Texts, documents: Documents | None = None) -> Outcome:
     """One positive and one negative a row, with their fused scores; the seed stays as ``seed_ids``, with its place.
 
-    Judged are the seed passages and the candidates, each text once, that every judge has a score of; a row whose judged
-    passages are the positive and seeds alone is a reject.
+    Judged are the seed passages and the candidates, each text once, that every judge has a score of; a row without one that
+    may be the negative is a reject.
     """
     rows, passages, judged, seeds = _judged(table, p, texts)
     every = np.ones(len(rows), bool)
@@ -68,6 +73,8 @@ def relabel_positives(table: pa.Table, p: RelabelPositives, *, texts: Texts) -> 
     first = np.cumsum(counts) - counts
     place_of = np.arange(len(order)) - np.repeat(first, counts) + 1
     may = (place_of > 1) & ~seeds[order]
+    answers = _answers(table, np.flatnonzero(counts), passages.take(pa.array(order[first[counts > 0]])))
+    may[may] = ~_close(p, rows[order[may]], passages.take(pa.array(order[may])), *answers, texts, documents)
     few = np.bincount(rows[order[may]], minlength=len(table)) == 0
     # The place that is asked for, else the nearest above it, else the nearest below.
     within = may & (place_of <= (p.negative_rank or len(order) + 1))
@@ -93,6 +100,26 @@ def relabel_positives(table: pa.Table, p: RelabelPositives, *, texts: Texts) -> 
         kept = columns.put(kept, name, value)
     reasons = {int(i): ("no passage to be the negative", f"{counts[i]} judged") for i in np.flatnonzero(few)}
     return outcome_of(table, kept, reasons)
+
+
+def _answers(table: pa.Table, rows: Array, best: pa.Array) -> tuple[Array, pa.Array]:
+    """(rows, ids) of the seeds and of each row's positive, by row."""
+    owners, seeds = columns.flat(table["positive_ids"])
+    every = np.concatenate([parents(owners), rows])
+    order = np.argsort(every, kind="stable")
+    return every[order], pa.concat_arrays([seeds, best]).take(pa.array(order))
+
+
+def _close(
+    p: RelabelPositives, rows: Array, found: pa.Array, of_rows: Array, answers: pa.Array, texts: Texts,
+    documents: Documents | None,
+) -> Array:  # fmt: skip
+    """Whether a passage is nearly an answer of its row, or of the document of one: (M,) bool."""
+    close = np.zeros(len(rows), bool) if documents is None else documents.own(rows, found, of_rows, answers)
+    if p.near_duplicate is not None:
+        left = np.flatnonzero(~close)
+        close[left] = near(texts, rows[left], found.take(pa.array(left)), of_rows, answers, p.near_duplicate)
+    return close
 
 
 def _judged(table: pa.Table, p: RelabelPositives, texts: Texts) -> tuple[Array, pa.Array, Array, Array]:

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from operators import topk
 from operators.columns import content_ids, id_pairs, one_array
-from operators.contract import ROW, Columns, Example, Params, ids, operator, row_id, scores, text
+from operators.contract import ROW, Columns, Example, InputError, Params, ids, operator, row_id, scores, text
 from operators.filters import barred, split, whole
 from operators.fit_bm25 import Bm25Statistics, FitBm25, analyse, passage_texts
 from operators.index_documents import Documents
@@ -180,6 +180,8 @@ def score_matrix(texts: list[str], statistics: Bm25Statistics) -> tuple[Any, dic
     vocabulary = {t: i for i, t in enumerate(sorted({t for terms in tokens for t in terms}))}
     if not vocabulary:
         return sparse.csr_matrix((0, len(texts))), vocabulary
+    if not statistics.length:  # BM25 divides by their mean length
+        raise InputError("retrieve_bm25: its statistics are of texts without a term; refit fit_bm25 on those that are searched")
     settings = statistics.settings
     part = Part(method="lucene", k1=settings.k1, b=settings.b, dtype="float64")
     built = part.build_index_from_ids([*vocabulary.values()], [[vocabulary[t] for t in terms] for terms in tokens])

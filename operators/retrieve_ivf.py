@@ -26,6 +26,7 @@ from operators.retrieve_dense import RetrieveDense, merge_dense
 
 Array = np.ndarray[Any, Any]
 BLOCK, SPARE = 8192, 16  # of 1,024 queries each list met too few for a product that is worth its call
+CELLS = 1 << 22  # products held at a time, 16 MB: of a block and a list of 16,000 they were 500 MB, sorted copies beside them
 
 
 class RetrieveIvf(Params):
@@ -150,32 +151,44 @@ def _probe(left: pa.Table, lists: _Lists, probes: int) -> tuple[Array, Array, Ar
     out = [(row, place, exact)]
     for q in np.flatnonzero(~sure):
         told = np.concatenate([np.arange(*lists.starts[one : one + 2]) for one in probed[q]])
-        who = np.full(len(told), q)
-        out.append((who, told, topk.exact(queries, passages, who, told)))
+        scored = topk.exact(queries, passages, np.full(len(told), q), told)
+        best = topk.ranked(np.zeros(len(told), np.int64), scored, lists.names.take(pa.array(told)), 1, spread)[1]
+        out.append((np.full(len(best), q), told[best], scored[best]))
     found_rows, found_places, found_scores = (np.concatenate(x) for x in zip(*out, strict=True))
     return found_rows, found_places, found_scores
 
 
 def _passing(queries: Array, lists: _Lists, probed: Array, least: Array, wide: int) -> tuple[Array, Array, Array, Array]:
     """(rows, places, float32 scores) of what the lists ``probed`` (Q, probes) have above ``least`` (Q,), of a list no more than
-    its ``wide`` best and their equals; and of how many these are, for each query."""  # noqa: D205, D209
+    its ``wide`` best; and of how many these are, for each query."""  # noqa: D205, D209
     count = np.zeros(len(queries), np.int64)
     out = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))]
     asked = np.argsort(probed.reshape(-1), kind="stable")
     edges = np.searchsorted(probed.reshape(-1)[asked], np.arange(len(lists.starts)))
     for one in np.flatnonzero((np.diff(edges) > 0) & (np.diff(lists.starts) > 0)):
-        who, first = asked[edges[one] : edges[one + 1]] // probed.shape[1], lists.starts[one]
-        found = queries[who] @ lists.pool.vectors[first : lists.starts[one + 1]].T
-        low = least[who]
-        passing = found >= low[:, None]
-        count[who] += passing.sum(axis=1)
-        if found.shape[1] > wide and np.isneginf(low).any():  # all of every list's scores took longer than an exact search
-            last = np.partition(found, found.shape[1] - wide, axis=1)[:, found.shape[1] - wide]
-            passing &= found >= last[:, None]
-        at, column = np.nonzero(passing)
-        out.append((who[at], first + column, found[at, column]))
+        first, passages = lists.starts[one], lists.pool.vectors[slice(*lists.starts[one : one + 2])]
+        step = max(1, CELLS // len(passages))
+        for start in range(edges[one], edges[one + 1], step):
+            who = asked[start : min(start + step, edges[one + 1])] // probed.shape[1]
+            found = queries[who] @ passages.T
+            passing = found >= least[who][:, None]
+            count[who] += (told := passing.sum(axis=1))
+            at, column = np.nonzero(_best(found, passing, told > wide, wide))
+            out.append((who[at], first + column, found[at, column]))
     rows, places, scores = (np.concatenate(x) for x in zip(*out, strict=True))
     return rows, places, scores, count
+
+
+def _best(found: Array, passing: Array, many: Array, wide: int) -> Array:
+    """Those ``passing`` (Q, P), but of the rows ``many`` (Q,) the ``wide`` best."""
+    if many.any():  # all of every list's scores took longer than an exact search
+        scores = found[many]
+        among = scores >= np.partition(scores, found.shape[1] - wide, axis=1)[:, found.shape[1] - wide, None]
+        for row in np.flatnonzero(among.sum(axis=1) > wide):  # of a thousand equals no more
+            among[row] = False
+            among[row, np.argpartition(-scores[row], wide - 1)[:wide]] = True
+        passing[many] = among
+    return passing
 
 
 def _nearest(left: pa.Table, lists: _Lists, probes: int) -> Array:

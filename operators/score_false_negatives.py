@@ -72,6 +72,11 @@ def _model(p: ScoreFalseNegatives, fitted: FalseNegatives | None) -> FalseNegati
         if p.weights is not None or set(fitted.weights) != set(p.scores):
             told = ", ".join(fitted.weights)
             raise InputError(f"score_false_negatives: fitted weighs {told}; say scores: [{told}] and no weights")
+        if p.moved("lowest") and set(p.lowest) != set(fitted.lowest):
+            raise InputError(
+                f"score_false_negatives: lowest is {list(p.lowest)}, it was fitted with {list(fitted.lowest)}; "
+                "say the same or leave it out"
+            )
         return fitted
     if p.weights is not None and p.bias is not None:
         return FalseNegatives(dict(zip(p.scores, p.weights, strict=True)), p.bias, p.lowest)

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from operators import columns
 from operators.content import indexed, told
 from operators.contract import Example, InputError, Params, ids, operator, text
-from operators.engines.encoder import Encoder, revision, source
+from operators.engines.encoder import Encoder, revision, source, window_of
 from operators.engines.models import ModelEntry, Space
 from operators.engines.shapes import one_thread
 from operators.engines.teacher import CrossEncoder
@@ -101,6 +101,8 @@ def _start(encoder: ModelEntry, p: TrainCrossEncoder) -> tuple[Any, Any, ModelEn
     where, given = source(encoder), {"revision": revision(encoder), "trust_remote_code": encoder.trust_remote_code}
     tokenizer = AutoTokenizer.from_pretrained(where, **given)
     model = AutoModelForSequenceClassification.from_pretrained(where, num_labels=1, dtype="float32", **given)
+    if (most := window_of(model, p.max_tokens)) < p.max_tokens:
+        raise InputError(f"train_cross_encoder: max_tokens is {p.max_tokens}, this model has places for {most}; say no more")
     entry = {"kind": "teacher", "backend": "cross-encoder", "model": "trained", "max_tokens": p.max_tokens}
     return model, tokenizer, ModelEntry.model_validate({**entry, "activation": p.activation})
 

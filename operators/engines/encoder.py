@@ -13,7 +13,7 @@ import numpy as np
 
 from operators.contract import InputError
 from operators.engines.models import ModelEntry, place
-from operators.engines.shapes import budget_of, one_thread, run_rows
+from operators.engines.shapes import STEP, budget_of, one_thread, run_rows
 
 Array = np.ndarray[Any, Any]
 Role = Literal["query", "passage"]
@@ -81,6 +81,14 @@ class Tokens:
             one = [side[i] for side in given]
             ids[i] = list(self._tokenizer(*one, truncation=True, max_length=self.window)["input_ids"])
         return ids, cut
+
+
+def window_of(model: Any, most: int) -> int:
+    """The tokens that a transformer may be shown: ``most``, or as many as it has places for, in whole `STEP`s."""
+    tables = [m for name, m in model.named_modules() if name.endswith("position_embeddings") and hasattr(m, "num_embeddings")]
+    # RoBERTa counts places from behind the one that stands for a pad.
+    places: list[int] = [m.num_embeddings - (0 if m.padding_idx is None else m.padding_idx + 1) for m in tables]
+    return min([most, *(max(STEP, count // STEP * STEP) for count in places)])
 
 
 class SentenceEncoder:

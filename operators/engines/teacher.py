@@ -11,7 +11,7 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
-from operators.engines.encoder import Tokens, revision, source
+from operators.engines.encoder import Tokens, revision, source, window_of
 from operators.engines.models import ModelEntry, Space
 from operators.engines.shapes import budget_of, one_thread, run_rows
 
@@ -42,7 +42,7 @@ class LateInteraction(Teacher):
 
     def __init__(self, model: Any, tokenizer: Any, entry: ModelEntry) -> None:
         self._model, self._entry = model, entry
-        self._tokens = Tokens(tokenizer, entry.max_tokens)
+        self._tokens = Tokens(tokenizer, window_of(model, entry.max_tokens))
         self.counters = {"teacher_pairs": 0, "teacher_texts": 0, "teacher_truncated": 0}
 
     def score(self, queries: Sequence[str], passages: Sequence[str]) -> Array:
@@ -94,7 +94,7 @@ class CrossEncoder(Teacher):
 
     def __init__(self, model: Any, tokenizer: Any, entry: ModelEntry) -> None:
         self._model, self._entry, self.space = model, entry, entry.score_space
-        self._tokens = Tokens(tokenizer, entry.max_tokens)
+        self._tokens = Tokens(tokenizer, window_of(model, entry.max_tokens))
         self._types = "token_type_ids" in tokenizer.model_input_names
         self._tokenizer = tokenizer
         self.counters = {"teacher_pairs": 0, "teacher_texts": 0, "teacher_truncated": 0}

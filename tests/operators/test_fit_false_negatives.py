@@ -52,7 +52,13 @@ def test_only_the_first_queries_are_asked_and_nothing_to_learn_is_said():
     table = table_of(40, np.random.default_rng(1))
     fold = fit_false_negatives(FitFalseNegatives(scores=("dense_scores",), max_queries=10))
     fold.add(table, 0)
-    assert fold.finish().queries == 10
+    assert (made := fold.finish()).queries == 10
+    parts = [fit_false_negatives(FitFalseNegatives(scores=("dense_scores",), max_queries=10)) for _ in range(3)]
+    for i, part in enumerate(parts):
+        part.add(table.slice(7 * i, 7), 0)
+    parts[1].merge(parts[2])
+    parts[0].merge(parts[1])
+    assert parts[0].finish() == made
     none = fit_false_negatives(FitFalseNegatives(scores=("dense_scores",)))
     with pytest.raises(InputError, match="of 0 candidates 0 are hidden positives"):
         none.finish()

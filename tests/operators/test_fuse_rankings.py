@@ -85,6 +85,16 @@ def test_three_encoders_are_fused_and_only_candidate_ids_goes_on():
     assert not {"bm25_ids", "e5_ids"} & set(found.column_names)
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_list_without_a_score_counts_as_the_lowest_and_says_nothing_to_the_user():
+    a, b = content_ids("ab").to_pylist()
+    table = pa.table({
+        "candidate_ids": pa.array([[a]], ids), "dense_scores": pa.array([[None]], scores),
+        "bm25_ids": pa.array([[a, b]], ids), "bm25_scores": pa.array([[2.0, 1.0]], scores),
+    })  # fmt: skip
+    assert apply(fuse_rankings, table, FuseRankings(method="weighted")).table["fused_scores"].to_pylist() == [[1.0, 0.0]]
+
+
 def test_weighted_scores_stand_between_the_lowest_and_the_highest_of_their_list():
     given_table = pa.table({
         "candidate_ids": pa.array([IDS[:3], IDS[:2]], ids), "dense_scores": pa.array([[0.9, 0.8, 0.7], [0.5, 0.5]], scores),

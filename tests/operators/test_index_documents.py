@@ -1,5 +1,6 @@
 """Every passage leads to its documents, each once, whatever the cut; a query's own document is known."""
 
+import tracemalloc
 from itertools import pairwise
 
 import numpy as np
@@ -66,6 +67,20 @@ def test_what_is_saved_is_what_is_loaded_and_the_hash_tells_the_documents(tmp_pa
     one, two, three, none = (row.tobytes() for row in loaded.exact(told))
     assert one != two == three
     assert none == bytes(16)
+
+
+def test_documents_of_few_are_found_without_reading_those_of_all(tmp_path):
+    count = 400_000
+    values = {"hi": np.arange(count, dtype="<u8"), "lo": np.zeros(count, "<u8"), "ends": np.arange(1, count + 1, dtype="<i8")}
+    for name, value in {**values, "documents": np.zeros((count, 16), "u1")}.items():
+        value.tofile(tmp_path / f"{name}.bin")
+    documents, asked = Documents(tmp_path), pa.array([bytes(7) + b"\x05" + bytes(8), b"\xff" * 16, bytes(16)], row_id)
+    tracemalloc.start()
+    offsets, found = documents.of(asked)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (offsets.tolist(), len(found)) == ([0, 1, 1, 2], 2)
+    assert peak < 1 << 20  # where all passages' ends were read, 6 MB here and 800 of 100 million
 
 
 def test_a_positive_that_is_a_whole_document_or_has_no_title_knows_its_passages():

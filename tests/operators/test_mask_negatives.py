@@ -78,6 +78,11 @@ def test_a_teachers_score_of_the_positive_counts_where_it_is_no_candidate():
     ):  # fmt: skip
         got = apply(mask_negatives, table, MaskNegatives(score="teacher_scores", **said), texts=TEXTS).table["masked_ids"].to_pylist()
         assert [set(row) for row in got] == [{KEYS[n] for n in wanted}, set()]
+    below = {"teacher_scores": [[-0.25, -0.75], []], "positive_scores": [[-0.5], [-0.5]]}  # the best of cosines may be below 0
+    for name, values in below.items():
+        table = columns.put(table, name, pa.array(values, scores))
+    p = MaskNegatives(score="teacher_scores", margin=None, of_best=0.6)
+    assert apply(mask_negatives, table, p, texts=TEXTS).table["masked_ids"].to_pylist() == [[KEYS[1]], []]
 
 
 def test_rules_that_do_nothing_are_refused():

@@ -5,10 +5,11 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators import columns
+from operators import columns, content
 from operators.contract import apply, ids, scores, text
 from operators.index_texts import IndexTexts, index_texts
 from operators.relabel_positives import Judge, RelabelPositives, relabel_positives
+from tests.operators.test_index_documents import fold_of
 
 WORDS = ["oak", "birch", "elm", "ash", "fir", "OAK"]  # the last is a copy of the first
 KEYS = columns.content_ids([""] * 6, WORDS).to_pylist()
@@ -50,6 +51,27 @@ def test_a_copy_of_the_seed_is_the_seed_and_what_a_judge_did_not_see_is_not_judg
     assert [WORD[i] for i in out["positive_ids"] + out["negative_ids"]] == ["oak", "birch"]
     alone = run([((0, 0.5, 0.5), [(5, 0.6, 0.6), (2, None, 0.1)])])
     assert alone.rejects.to_pylist() == [{"_row": 0, "reason": "no passage to be the negative", "value": "1 judged"}]
+
+
+def test_what_is_nearly_an_answer_or_of_its_document_is_no_negative():
+    words = ["rain falls from the grey clouds all day", "iron rusts in the rain and the salt air of the sea", "owls hunt mice"]
+    words += [f"{words[0]} long", f"{words[1]} too", "bread needs yeast"]  # nearly the seed, nearly the positive
+    key, texts = content.indexed(words)
+    table = pa.table({
+        "positive_ids": pa.array([key[:1]], ids), "candidate_ids": pa.array([[*key[1:3], key[5], *key[3:5]]], ids),
+        "a": pa.array([[0.9, 0.5, 0.4, 0.3, 0.2]], scores), "a_of": pa.array([[0.6]], scores),
+    })  # fmt: skip
+    homes = [b"%16d" % n for n in (0, 1, 2, 3, 4, 1)]  # the bread stands in the document of the positive
+
+    def negative(documents=None, **params):
+        p = RelabelPositives(judges=(ONE,), **params)
+        out = apply(relabel_positives, table, p, texts=texts, documents=documents).table.to_pylist()[0]
+        assert out["positive_ids"] == key[1:2]
+        return words[key.index(out["negative_ids"][0])]
+
+    assert negative(near_duplicate=None) == words[4]
+    assert negative() == "bread needs yeast"
+    assert negative(fold_of(key, homes).finish()) == "owls hunt mice"
 
 
 def test_a_seed_in_the_place_of_the_negative_gives_way_to_the_next():

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.columns import content_ids
-from operators.contract import numbered, text
+from operators.contract import InputError, numbered, text
 from operators.fit_bm25 import Bm25Statistics, FitBm25, analyse, passage_texts
 from operators.retrieve_bm25 import RetrieveBm25, merge_bm25, retrieve_bm25
 
@@ -96,6 +96,14 @@ def test_a_passage_newer_than_the_statistics_is_found_by_its_new_term():
     left, newer = numbered(pa.table({"query": pa.array(["zeppelin"], text)})), corpus(["a zeppelin of iron", "iron"])
     found = retrieve_bm25(left, newer, RetrieveBm25(), statistics=statistics)
     assert found["bm25_ids"].to_pylist() == [[newer["passage_id"][0].as_py()]]
+
+
+def test_statistics_of_no_term_find_nothing_among_the_like_and_are_refused_for_passages_that_say_something():
+    statistics, left = Bm25Statistics(FitBm25()), numbered(pa.table({"query": pa.array(["ice"], text)}))
+    statistics.add(corpus(["...", "!"]), 0)
+    assert retrieve_bm25(left, corpus(["...", "!"]), RetrieveBm25(), statistics=statistics)["bm25_ids"].to_pylist() == [[]]
+    with pytest.raises(InputError, match="texts without a term; refit fit_bm25"):
+        retrieve_bm25(left, corpus(["ice melts"]), RetrieveBm25(), statistics=statistics)
 
 
 def test_boilerplate_takes_one_place_in_any_cut():

@@ -60,6 +60,10 @@ def test_vectors_that_cannot_be_compared_are_refused():
         retrieve_dense(*sides(np.ones((1, 3), np.float32), np.ones((1, 2), np.float32)), p)
     with pytest.raises(InputError, match="not finite"):
         retrieve_dense(*sides(np.ones((1, 2), np.float32), np.full((1, 2), np.nan, np.float32)), p)
+    left, right = sides(np.ones((1, 4), np.float32), np.ones((2, 4), np.float32))
+    uneven = right.set_column(1, "vector", pa.array([[1, 2, 3], [4, 5, 6, 7, 8]], right["vector"].type))  # eight numbers, two rows
+    with pytest.raises(InputError, match="vectors of 3 and of 5 numbers are in one column; embed all with one encoder"):
+        retrieve_dense(left, uneven, p)
 
 
 def test_many_ties_at_the_cut_are_settled_by_id():

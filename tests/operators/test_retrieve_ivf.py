@@ -1,6 +1,7 @@
 """Within the lists that it probes the search is exact, whatever the cut; below the floor of recall the step fails."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +16,7 @@ from operators.centroids import Centroids
 from operators.columns import content_ids
 from operators.contract import InputError, numbered, vector
 from operators.retrieve_dense import RetrieveDense, merge_dense, retrieve_dense
-from operators.retrieve_ivf import RetrieveIvf, floor_ivf, measure_ivf, merge_ivf, retrieve_ivf
+from operators.retrieve_ivf import RetrieveIvf, floor_ivf, measure_ivf, merge_ivf, prepare_ivf, retrieve_ivf
 from operators.topk import FLOOR
 from tests.flows.test_run import go
 
@@ -56,6 +57,24 @@ def test_it_is_the_exact_search_of_the_probed_lists_for_any_cut(seed, count, k, 
         assert found["dense_scores"][i] == wanted["dense_scores"][0]
     exact = merge_dense([retrieve_dense(left, right, plain)], plain)
     assert found["exact_ids"].to_pylist() == exact["candidate_ids"].to_pylist()
+
+
+@pytest.mark.parametrize(("queries", "passages", "alike"), [(2048, 8000, False), (400, 2000, True)])
+def test_a_list_of_most_of_the_corpus_is_not_held_against_all_queries_at_once(queries, passages, alike):
+    rng = np.random.default_rng(0)
+    q, d = (rng.normal(size=(n, 8)).astype(np.float32) for n in (queries, passages))
+    d = np.repeat(d[:1], passages, axis=0) if alike else d
+    centroids = Centroids(d[:1])
+    left, right = sides(q, d, centroids)
+    p = RetrieveIvf(top_k=5, sample=1e-9, min_recall=0)
+    ready = prepare_ivf(right, p, centroids=centroids)
+    tracemalloc.start()
+    found = retrieve_ivf(left, ready, p, centroids=centroids)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 80 << 20  # they were 164 and 138 MB, and grew with the list
+    some = left.slice(0, 20)
+    assert found.slice(0, 20)["candidate_ids"].equals(retrieve_dense(some, right, RetrieveDense(top_k=5))["candidate_ids"])
 
 
 def test_many_ties_at_the_cut_are_settled_by_id_in_lists_longer_than_what_is_proposed():

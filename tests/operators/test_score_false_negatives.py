@@ -33,6 +33,7 @@ def test_a_fitted_model_takes_the_place_of_the_packaged_one():
     (ScoreFalseNegatives(scores=("teacher_scores",)), None, "no packaged weights for scores \\['teacher_scores'\\]"),
     (ScoreFalseNegatives(scores=("dense_scores",)), FalseNegatives({"bm25_scores": 1.0}, 0, ()), "fitted weighs bm25_scores; say scores"),
     (ScoreFalseNegatives(scores=("dense_scores",), weights=(1.0,), bias=0.0), FalseNegatives({"dense_scores": 1.0}, 0, ()), "no weights"),
+    (ScoreFalseNegatives(scores=("dense_scores",), lowest=()), FalseNegatives({"dense_scores": 1.0}, 0, ("dense_scores",)), "say the same"),
 ])  # fmt: skip
 def test_a_model_that_does_not_fit_is_refused(params, fitted, message):
     with pytest.raises(InputError, match=message):

@@ -87,6 +87,8 @@ def test_rows_that_teach_nothing_are_passed_over_and_none_is_an_error() -> None:
     nothing = CASE.table.set_column(2, "negative_ids", pa.array([[]] * 3, ids))
     with pytest.raises(InputError, match="no row has a positive and a negative"):
         trained(CASE.params, nothing)
+    with pytest.raises(InputError, match="max_tokens is 1024, this model has places for 512; say no more"):
+        trained(CASE.params.model_copy(update={"max_tokens": 1024}))
     both = pa.concat_tables([nothing, CASE.table])
     assert trained(CASE.params, both).score(*pairs()[:2]).tolist() == trained(CASE.params).score(*pairs()[:2]).tolist()
 

@@ -149,6 +149,22 @@ def test_a_cross_encoder_scores_as_sentence_transformers_does(small_cross: Path)
     assert (teacher.space, load_model("teacher", likely).space) == ("logit", "probability")
 
 
+@pytest.mark.parametrize(("kind", "places", "shown"), [("Bert", 50, 48), ("XLMRoberta", 34, 32)])
+def test_a_teacher_shows_its_model_no_more_than_it_has_places_for(kind: str, places: int, shown: int, tmp_path: Path) -> None:
+    import transformers
+
+    transformers.AutoTokenizer.from_pretrained(str(place(packaged("encoder").model))).save_pretrained(tmp_path)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 64, "vocab_size": 30522}
+    config = getattr(transformers, f"{kind}Config")(num_labels=1, max_position_embeddings=places, **sizes)
+    getattr(transformers, f"{kind}ForSequenceClassification")(config).save_pretrained(tmp_path)
+    for backend in ("cross-encoder", "late-interaction"):
+        wide, narrow = (
+            load_model("teacher", ModelEntry(kind="teacher", backend=backend, model=str(tmp_path), max_tokens=n)) for n in (512, shown)
+        )
+        assert wide.score(["where is sand"] * len(TEXTS), TEXTS).tobytes() == narrow.score(["where is sand"] * len(TEXTS), TEXTS).tobytes()
+        assert wide.counters["teacher_truncated"] == 2
+
+
 def test_a_cross_encoder_in_bfloat16_scores_a_pair_alike_in_any_company(small_cross: Path) -> None:
     entry = ModelEntry(kind="teacher", backend="cross-encoder", model=str(small_cross), max_tokens=128)
     half = load_model("teacher", entry.model_copy(update={"dtype": "bfloat16"}))
