@@ -32,8 +32,8 @@ def main() -> None:
     corpus, encoder, documents, queries = RUNS["million"]
     if not (home / "corpus.parquet").exists():
         collection(corpus, documents, queries, home)
-    exact = FLOW[: FLOW.index("  negatives:")].replace("ENCODER", encoder)
-    (home / "flow.yaml").write_text(exact + STEPS)
+    vectors = FLOW[: FLOW.index("  dense:")].replace("ENCODER", encoder)
+    (home / "flow.yaml").write_text(vectors + STEPS)
     rows = []
     for probes in PROBES:
         sets = ["--set", f"found.probes={probes}"]
