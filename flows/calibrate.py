@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from cluster.store import Store
 from cluster.task import manifest_of
+from flows.faults import not_stored
 from flows.flow import Step
 from flows.plan import Planned
 from operators import columns
@@ -85,7 +86,7 @@ def _read(steps: Sequence[Planned], store: Store, name: str, column: str) -> tup
     home = next(p.task.home for p in steps if p.step.name == name)
     manifest = manifest_of(store, home)
     if manifest is None:
-        raise InputError(f"{name}: it is not stored in {store.uri} yet; run the flow --until {name}")
+        raise not_stored(store, name)
     have = [field for field, _ in manifest["schema"]]
     column = column or next((c for c in KNOWN if c in have), "")
     lacks = [c for c in ("candidate_ids", "positive_ids", column or "teacher_scores") if c not in have]

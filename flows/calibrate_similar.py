@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from cluster.store import Store
 from cluster.task import manifest_of
 from flows.calibrate import ROWS, percentiles
+from flows.faults import not_stored
 from flows.plan import Planned
 from operators import columns
 from operators.content import Array
@@ -55,7 +56,7 @@ def _head(store: Store, homes: dict[str, str], sources: Sequence[str], wanted: l
     for source in sources:
         manifest = manifest_of(store, homes[source])
         if manifest is None:
-            raise InputError(f"{source}: it is not stored in {store.uri} yet; run the flow --until {source}")
+            raise not_stored(store, source)
         for part in manifest["parts"]:
             if rows < ROWS and part["rows"]:
                 tables.append(store.read_table(part["file"], wanted).slice(0, ROWS - rows))

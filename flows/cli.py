@@ -6,7 +6,9 @@ Exit status: 0 done, 1 a step failed, 2 input refused, 3 interrupted or budget s
 import argparse
 import json
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -192,6 +194,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from flows import upkeep, verbs
     from operators.contract import ContractError, InputError
 
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a machine that is taken back says so first
     try:
         verbs.check_numbers(args)
         module = upkeep if hasattr(upkeep, f"do_{args.verb}") else verbs

@@ -5,7 +5,16 @@ from collections.abc import Iterable, Sequence
 
 from pydantic import ValidationError
 
+from cluster.store import Store
 from operators.contract import InputError
+
+
+def not_stored(store: Store, step: str) -> InputError:
+    """What to say of a step whose rows are asked for and not there: mostly a run had other settings."""
+    return InputError(
+        f"{step}: with these settings it is not stored in {store.uri};"
+        f" repeat the --set of its run, or run the flow --until {step}"
+    )
 
 
 class FlowError(InputError):

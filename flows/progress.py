@@ -41,7 +41,9 @@ class Progress:
                 self.counted, self.kept = dict.fromkeys(COUNTED, 0), None
                 return
             if isinstance(news, Kept):
-                self.kept = news
+                same, self.kept = self.kept is not None and self.kept.answers == news.answers, news
+                if same:  # nothing but the clock went on
+                    return
             else:
                 self.rows += news.record.get("rows", 0)
                 for name in COUNTED:
@@ -88,7 +90,7 @@ class Progress:
     def _line(self, elapsed: float, done: int, of: int) -> str:
         made = done - self.first
         asked = self._asked(elapsed, (of - self.first) / made if made else 0)
-        line = f"{self.step}: {done} of {of} parts" + (f", {self.rows / elapsed:,.0f} rows/s" if made else "") + asked
+        line = f"{self.step}: {done} of {of} parts" + (f", {_rate(self.rows / elapsed)} rows/s" if made else "") + asked
         if done == of:
             return f"{line}, {elapsed:,.0f} s"
         left = self._left(elapsed, made, of - done)
@@ -110,7 +112,12 @@ class Progress:
             words = f", {self.kept.answers:,} answers so far"
         elif not requests and not replayed:
             return ""
-        words += f", {requests / elapsed:,.1f} requests/s, {written / elapsed:,.0f} tokens/s"
+        words += f", {_rate(requests / elapsed)} requests/s, {_rate(written / elapsed)} tokens/s"
         words += f", {replayed:,} answers replayed" if replayed else ""
         words += f" that had cost {before / 1e6:,.4g}" if before else ""
         return words + (f", {cost / 1e6:,.4g} spent of about {cost * share / 1e6:,.4g}" if cost else "")
+
+
+def _rate(value: float) -> str:
+    """Two digits of what is slow: 0 rows a second would say that nothing happens."""
+    return f"{value:,.0f}" if value >= 10 or not value else f"{value:.2g}"

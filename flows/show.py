@@ -12,6 +12,7 @@ from cluster.committed import commits
 from cluster.store import Store
 from cluster.task import manifest_of, parts_of
 from flows.card import prompts_of
+from flows.faults import not_stored
 from flows.plan import Planned
 from operators.contract import InputError
 
@@ -105,15 +106,11 @@ def _home(steps: Sequence[Planned], name: str) -> str:
     return next(p.task.home for p in steps if p.step.name == name)
 
 
-def _missing(store: Store, name: str) -> InputError:
-    return InputError(f"{name}: it is not stored in {store.uri} yet; run the flow --until {name}")
-
-
 def rows(steps: Sequence[Planned], store: Store, name: str, count: int) -> list[dict[str, Any]]:
     """The first rows of a stored step."""
     manifest = manifest_of(store, _home(steps, name))
     if manifest is None:
-        raise _missing(store, name)
+        raise not_stored(store, name)
     return _first(store, [p["file"] for p in manifest["parts"] if p["rows"]], count)
 
 
@@ -123,7 +120,7 @@ def rejects(steps: Sequence[Planned], store: Store, name: str, count: int) -> li
     manifest = manifest_of(store, home)
     records = [*manifest["parts"], *manifest["scanned"]] if manifest else [r for _, r in sorted(commits(store, home).items())]
     if manifest is None and not records:
-        raise _missing(store, name)
+        raise not_stored(store, name)
     return _first(store, [r["rejects"] for r in records if "rejects" in r], count)
 
 

@@ -116,7 +116,7 @@ def do_diff(args: argparse.Namespace) -> int:
     b = resolve(store, home, args.b or "latest")
     a = resolve(store, home, args.a) if args.a else before(store, home, b)
     if not a:
-        raise InputError(f"{home}: there is no version before {b}; name two")
+        raise InputError(f"{home}: {b} is its first version, there is none before it; name two that it has")
     value = diff(flow, store, home, a, b, args.rows)
     emit(args, {"status": 0, **value}, told(value))
     return 0

@@ -232,8 +232,9 @@ def do_export(args: argparse.Namespace) -> int:
     lost = ", ".join(f"{n} {reason}" for reason, n in made["dropped"].items())
     count = "as many as a row has" if made["negatives"] is None else made["negatives"]
     lines = [f"{made['rows_out']} rows of {made['rows_in']}, negatives: {count}{f'; dropped: {lost}' * bool(lost)}"]
-    lines += [f"no place for: {', '.join(made['left_out'])}"] if made["left_out"] else []
-    lines += [f"{'it is there already: ' if made.get('there') else ''}{args.out}/README.md says how to load it"]
+    lines += [f"columns left out, which this trainer does not read: {', '.join(made['left_out'])}"] if made["left_out"] else []
+    lines += [f"{args.out}/README.md says how to load it"]
+    lines = [f"{args.out}: it is there already, and whole"] if made.get("there") else lines
     emit(args, {"status": 0, **made}, "\n".join(lines))
     return 0
 

@@ -28,7 +28,7 @@ SUFFIXES = {
 _ALONE = ("text", "html", "pdf")  # a file is a record
 _PROSE = (*_ALONE, "python")
 _MANIFESTS = ("manifest.json", "dataset_info.json", "dataset_infos.json")
-_PAPERS = ("README", "LICENSE", "LICENCE", "NOTICE", "CHANGELOG")
+_PAPERS = ("README", "SOURCE", "LICENSE", "LICENCE", "NOTICE", "CHANGELOG", "CITATION")
 Bad = tuple[int, str, str]  # record number, reason, value
 
 

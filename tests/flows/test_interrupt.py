@@ -1,4 +1,4 @@
-"""Ctrl-C: one sentence, exit status 3, and the same command goes on."""
+"""Ctrl-C, or being told to end: one sentence, exit status 3, and the same command goes on."""
 
 import os
 import signal
@@ -6,6 +6,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 FLOW = """
@@ -16,7 +18,8 @@ steps:
 """
 
 
-def test_ctrl_c_ends_driver_and_workers_in_one_sentence_and_the_next_run_goes_on(tmp_path):
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])  # a terminal's, and a scheduler's that takes the machine back
+def test_a_signal_ends_driver_and_workers_in_one_sentence_and_the_next_run_goes_on(tmp_path, sent):
     (tmp_path / "flow.yaml").write_text(FLOW)
     command = [sys.executable, "-m", "flows", "run", str(tmp_path / "flow.yaml"), "--store", str(tmp_path / "s"), "--workers", "2"]
     process = subprocess.Popen(
@@ -26,7 +29,7 @@ def test_ctrl_c_ends_driver_and_workers_in_one_sentence_and_the_next_run_goes_on
     while not list((tmp_path / "s" / "steps").glob("shout-*/commits/*")):
         assert process.poll() is None
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the driver and to its workers
+    os.killpg(process.pid, sent)  # to the driver and to its workers
     _, said = process.communicate()
     assert process.returncode == 3
     assert said.splitlines()[-1] == "interrupted; the same command goes on from here"

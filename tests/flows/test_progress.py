@@ -18,7 +18,7 @@ def test_a_line_tells_parts_rates_cost_and_what_is_left() -> None:
     progress.started -= 2  # two seconds ago
     progress("queries", 3, 6, _report(llm_requests=40, llm_tokens_out=800, llm_replayed=5, llm_cost_millionths=250_000, llm_replayed_cost_millionths=20_000))
     said = out.getvalue()
-    assert "queries: 3 of 6 parts, 5 rows/s, 20.0 requests/s, 400 tokens/s, 5 answers replayed that had cost 0.02, " in said
+    assert "queries: 3 of 6 parts, 5 rows/s, 20 requests/s, 400 tokens/s, 5 answers replayed that had cost 0.02, " in said
     assert "0.25 spent of about 1, about 6 s left" in said
 
 
@@ -43,7 +43,7 @@ def test_a_long_part_tells_its_answers_and_what_is_left_by_them() -> None:
     progress("queries", 1, 3, Kept(1000, 20_000, 4000))
     progress("queries", 2, 3, _report(llm_requests=900, llm_tokens_out=18_000, llm_replayed=2000))
     first, second, third = out.getvalue().splitlines()
-    assert first == "queries: 1 of 3 parts, 0 answers so far, 0.0 requests/s, 0 tokens/s"
+    assert first == "queries: 1 of 3 parts, 0 answers so far, 0 requests/s, 0 tokens/s"
     assert second.startswith("queries: 1 of 3 parts, 1,000 answers so far, 2")
     assert "requests/s" in second and "tokens/s" in second and second.endswith("about 12 s left")
     assert "2,000 answers replayed" in third and third.endswith("about 4 s left")
