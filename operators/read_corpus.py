@@ -45,19 +45,27 @@ class ReadCorpus(Params):
         return value
 
 
+LAID_OUT = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet", ".csv", ".tsv")
 WRITES = {
     "doc_id": row_id, "source": text, "source_id": text, "title": text, "text": text, "lang": text, "licence": text,
 }  # fmt: skip
 
 
 def place(p: Any, name: str) -> tuple[str, str]:
-    """(path, format) of the files: in a BEIR folder ``name``.jsonl; what `datasets` saved to disk is that."""
+    """(path, format) of the files: in a BEIR folder, of whatever kind, the file of that name; what `datasets` saved is that."""
     folder = Path(p.path)
-    beir = p.format == "beir" or (p.format == "auto" and folder.is_dir() and (folder / "corpus.jsonl").exists())
-    if beir:
+    if p.format == "beir":
         return str(folder / f"{name}.jsonl"), "jsonl"
+    if p.format == "auto" and (suffix := beir_suffix(folder)):  # the queries beside a corpus are no documents of it
+        return str(folder / f"{name}{suffix}"), "auto"
     saved = p.format == "auto" and any((folder / mark).is_file() for mark in ("state.json", "dataset_dict.json"))
     return p.path, "datasets" if saved else p.format
+
+
+def beir_suffix(folder: Path) -> str:
+    """What the files of a folder with a corpus and queries end in, or a corpus alone in BEIR's; empty where it is neither."""
+    both = (s for s in LAID_OUT if all((folder / f"{name}{s}").is_file() for name in ("corpus", "queries")))
+    return next(both, ".jsonl" if (folder / "corpus.jsonl").is_file() else "")
 
 
 def items_of(p: Any, name: str) -> list[Item]:

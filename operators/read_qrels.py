@@ -10,7 +10,7 @@ from operators import formats, rows
 from operators.columns import content_ids
 from operators.contract import InputError, Item, Outcome, Params, operator, row_id, text
 from operators.datasets_reader import dataset_batches, dataset_items
-from operators.read_corpus import source_of
+from operators.read_corpus import beir_suffix, source_of
 
 USUAL = {
     "query": ("query_id", "query-id", "qid", "query"), "document": ("corpus_id", "corpus-id", "doc_id", "docid", "document"),
@@ -38,12 +38,24 @@ WRITES = {
 def _place(p: ReadQrels) -> tuple[str, str]:
     folder = Path(p.path) / "qrels"
     beir = p.format == "beir" or (p.format == "auto" and folder.is_dir())
+    if p.format == "auto" and not beir and (suffix := beir_suffix(Path(p.path))):
+        return str(_judged(Path(p.path), suffix, p.split)), "auto"
     if not beir:
         return p.path, p.format
     file = folder / f"{p.split}.tsv"
     if not file.exists() and (others := sorted(f.stem for f in folder.glob("*.tsv"))):
         raise InputError(f"{file}: no such file; {folder} has {', '.join(others)}: name one of them as `split:`")
     return str(file), "tsv"
+
+
+def _judged(folder: Path, suffix: str, split: str) -> Path:
+    """The judgements beside a corpus: those of the split, or the only ones. Which of several are the test's cannot be told."""
+    found = sorted(folder.glob(f"qrels*{suffix}"))
+    named = folder / f"qrels_{split}{suffix}"
+    if named in found or len(found) == 1:
+        return named if named in found else found[0]
+    there = ", ".join(p.name for p in found) or "none"
+    raise InputError(f"{folder}: no {named.name}, and of qrels it has {there}; give the file itself as `path:`")
 
 
 def _items(p: ReadQrels) -> list[Item]:

@@ -32,7 +32,7 @@ LOSSES: dict[str, Layout] = {
     **dict.fromkeys(("LambdaLoss", "ListNetLoss", "ListMLELoss", "PListMLELoss", "RankNetLoss"), "labelled list"),
 }  # fmt: skip
 _FAMILIES = {"CrossEncoder": "sentence_transformers.cross_encoder", "SparseEncoder": "sentence_transformers.sparse_encoder",
-             "SentenceTransformer": "sentence_transformers"}  # fmt: skip
+             "SentenceTransformer": "sentence_transformers.sentence_transformer"}  # fmt: skip
 _BOUNDED = ("CosineSimilarityLoss", "SparseCosineSimilarityLoss")  # the score is compared with a cosine
 
 
@@ -145,15 +145,20 @@ def _laid(table: pa.Table, p: SentenceTransformers, count: int | None) -> Iterat
 def usage(p: SentenceTransformers) -> str:
     """How to load it."""
     return f"""For `{p.loss}`. Each folder below `train` is one source (and instruction); `prompts.json`, if it is there, is the
-trainer's argument `prompts`. Rows of one query share its text: `BatchSamplers.NO_DUPLICATES` keeps them out of one batch.
+trainer's argument `prompts`. Rows of one query share its text: `no_duplicates` keeps them out of one batch.
 
 ```python
 from pathlib import Path
-from datasets import load_dataset
-from {_FAMILIES[p.family]} import {p.family}Trainer, losses
 
-train = {{d.name: load_dataset("parquet", data_files=str(d / "*.parquet"), split="train") for d in Path("train").iterdir()}}
-# {p.family}Trainer(model=model, train_dataset=train, loss=losses.{p.loss}(model), args=…)
+from datasets import load_dataset
+from sentence_transformers import {p.family}, {p.family}Trainer, {p.family}TrainingArguments
+from {_FAMILIES[p.family]} import losses
+
+here = Path(".")  # the folder of this file
+train = {{d.name: load_dataset("parquet", data_files=str(d / "*.parquet"), split="train") for d in (here / "train").iterdir()}}
+model = {p.family}("your/model")
+args = {p.family}TrainingArguments("trained", per_device_train_batch_size=64, batch_sampler="no_duplicates")
+{p.family}Trainer(model=model, args=args, train_dataset=train, loss=losses.{p.loss}(model)).train()
 ```
 """
 

