@@ -204,7 +204,7 @@ def main() -> None:
         home = Path(KEEP or tempfile.mkdtemp(prefix="pithead-bench-"))
         home.mkdir(parents=True, exist_ok=True)
         vectors = prepare(name, encoder, home)
-        said = f"{name}, kept vectors" if vectors else name
+        said = f"{name}, kept {encoder} vectors" if vectors else name
         made = [*ours(said, encoder, home), *theirs(said, encoder, home, vectors), *agreement(said, encoder, home)]
         rows = [r for r in rows if r["run"] != said] + made
         save("mining", rows)
