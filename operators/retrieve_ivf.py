@@ -7,12 +7,14 @@ stands in the manifest and below a floor the step fails, also where the centroid
 assigned by.
 """
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import xxhash
 from pydantic import Field
 
 from operators import retrieve_dense, topk
@@ -27,6 +29,8 @@ from operators.retrieve_dense import RetrieveDense, merge_dense
 Array = np.ndarray[Any, Any]
 BLOCK, SPARE = 8192, 16  # of 1,024 queries each list met too few for a product that is worth its call
 CELLS = 1 << 22  # products held at a time, 16 MB: of a block and a list of 16,000 they were 500 MB, sorted copies beside them
+KEPT = 16 << 20  # bytes of the last queries' lists: a block of them meets every range, and to find them anew took a quarter
+_NEAR = OrderedDict[bytes, Array]()
 
 
 class RetrieveIvf(Params):
@@ -199,8 +203,14 @@ def _nearest(left: pa.Table, lists: _Lists, probes: int) -> Array:
             f"retrieve_ivf: queries have {queries.shape[1]} dimensions, centroids {matrix.shape[1]}; "
             "fit the centroids on vectors of the same encoder"
         )
+    said = xxhash.xxh3_128(np.ascontiguousarray(queries).tobytes() + matrix.tobytes() + probes.to_bytes(8)).digest()
+    if (known := _NEAR.get(said)) is not None:
+        return known
     found = retrieve_dense.retrieve_dense(left.select([ROW, "query_id", "vector"]), lists.centroids, RetrieveDense(top_k=probes))
     near: Array = id_pairs(flat(found["candidate_ids"])[1])["lo"].astype(np.int64).reshape(len(queries), -1)
+    _NEAR[said] = near
+    while sum(one.nbytes for one in list(_NEAR.values())) > KEPT:
+        _NEAR.popitem(last=False)
     return near
 
 
