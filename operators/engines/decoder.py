@@ -1,12 +1,12 @@
 """What runs a decoder in one shape: its memory, grouped attention, products of integers."""
 
 from collections.abc import Callable, Sequence
-from functools import cache, partial
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from operators.engines.processor import flags
 from operators.engines.shapes import padded
 
 Array = np.ndarray[Any, Any]
@@ -158,8 +158,6 @@ def products_of(weight: Any, floats: bool) -> Callable[[Any], Any]:
     return products
 
 
-@cache
 def floats_are_faster() -> bool:
     """Whether this processor multiplies float32 faster than int8: without VNNI or AMX some 30 times."""
-    path = Path("/proc/cpuinfo")
-    return not path.exists() or not {"avx512_vnni", "amx_int8"} & set(path.read_text().split())
+    return not {"avx512_vnni", "amx_int8"} & flags()

@@ -1,4 +1,4 @@
-"""Kernels that propose the nearest passages: torch or faiss, on the CPU or a GPU, numpy for few. They decide nothing.
+"""Kernels that propose the nearest passages: numpy on the CPU, torch on a GPU or with AMX, or faiss. They decide nothing.
 
 Whoever asks scores the proposals anew and is told what no other passage can score more than, so a kernel's precision, its
 last bits and its ties reach no data and the choice among them is no identity: the fastest that is there is taken, and
@@ -6,7 +6,6 @@ last bits and its ties reach no data and the choice among them is no identity: t
 """
 
 import os
-import sys
 import warnings
 from functools import cache
 from typing import Any
@@ -14,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from operators.contract import InputError
+from operators.engines.processor import flags, may_have_gpu
+from operators.engines.search_numpy import by_numpy
 
 Array = np.ndarray[Any, Any]
 QUERIES, BLOCK = 512, 2048  # whose products are held at a time, 2 MiB in bfloat16: 1,024 × 4,096 took half as long again
@@ -21,7 +22,7 @@ GPU_QUERIES, GPU_BLOCK = 1024, 1 << 17
 SPARE = 16  # proposals beyond those asked for
 FAISS_GPU_TOP = 2048  # the most that faiss returns from a GPU (faiss#2103)
 NAMES = ("torch", "faiss")
-FEW = 1 << 24  # products up to which numpy does it: a process without torch need not load it
+FEW = 1 << 24  # products up to which bfloat16 is not worth its roundings
 UNIT = 2.0**-24  # float32: |computed − exact dot| ≤ d · UNIT · |q| · |p|, in whatever order it was summed
 FLUSHED = 2.0**-125  # what a subnormal product may lose
 LARGE = 1e30  # products up to which no bfloat16 overflows
@@ -58,13 +59,14 @@ class Pool:
         asked, wide = wide, min(wide + SPARE + (wide // 2 if rough else 0), len(self.vectors))
         if rough:
             places, ceiling = self._by_half(queries, asked, wide, floor)
-        elif name == "faiss" or (not name and "torch" not in sys.modules and len(queries) * len(self.vectors) <= FEW):
-            scores, places = (by_faiss if name == "faiss" else by_numpy)(queries, self.vectors, wide)
+        elif name == "faiss":
+            scores, places = by_faiss(queries, self.vectors, wide)
             ceiling = scores.min(axis=1) + self.error(queries)
         else:
             error = self.error(queries)
             start = None if floor is None else np.nextafter(below(floor) - error, -np.inf).astype(np.float32)
-            scores, places = by_torch(queries, self.vectors, wide, start=start)
+            kernel = by_torch if name == "torch" or _has_gpu() else by_numpy
+            scores, places = kernel(queries, self.vectors, wide, start=start)
             ceiling = scores.min(axis=1) + error
         return places, ceiling if wide < len(self.vectors) else np.full(len(queries), -np.inf)
 
@@ -124,22 +126,26 @@ class _Half:
 @cache
 def _has_amx() -> bool:
     """Whether this processor multiplies matrices of bfloat16: five times as fast as float32; without it, slower."""
+    if "amx_bf16" not in flags():
+        return False
     import torch
 
-    return bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)()) and not torch.cuda.is_available()
+    return bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)()) and not _has_gpu()
+
+
+@cache
+def _has_gpu() -> bool:
+    """Whether torch sees one."""
+    if not may_have_gpu():
+        return False
+    import torch
+
+    return bool(torch.cuda.is_available())
 
 
 def _norms(vectors: Array) -> Array:
     found: Array = np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64))
     return found
-
-
-def by_numpy(queries: Array, passages: Array, wide: int) -> tuple[Array, Array]:
-    """One product, held whole: scores (Q, wide) float32 and places."""
-    found = queries @ passages.T
-    every = np.broadcast_to(np.arange(found.shape[1]), found.shape)
-    chosen = np.argpartition(-found, wide - 1, axis=1)[:, :wide] if wide < found.shape[1] else every
-    return np.take_along_axis(found, chosen, 1), chosen.astype(np.int64)
 
 
 def by_torch(
@@ -196,7 +202,7 @@ def _best(queries: Any, passages: Any, wide: int, block: int, start: Any) -> tup
         scores, places = start[:, None].repeat(1, wide), torch.full((len(queries), wide), -1, device=queries.device)
     waiting: list[tuple[Any, Any, Any]] = []
     for first in range(0, len(passages), block):
-        found = _products(queries, passages[first : first + block])
+        found = queries @ passages[first : first + block].to(queries.device).T
         if scores.shape[1] < wide:
             at = torch.arange(first, first + found.shape[1], device=queries.device).expand(len(queries), -1)
             scores, places = _highest(torch.cat([scores, found.float()], 1), torch.cat([places, at], 1), wide)
@@ -206,15 +212,6 @@ def _best(queries: Any, passages: Any, wide: int, block: int, start: Any) -> tup
         if sum(len(r) for r, _, _ in waiting) >= len(queries) * wide:
             scores, places, waiting = *_taken(scores, places, waiting), []
     return _taken(scores, places, waiting) if waiting else (scores, places)
-
-
-def _products(queries: Any, passages: Any) -> Any:
-    """Every query's product with every passage, by numpy's BLAS: torch's MKL took a fifth longer on an EPYC."""
-    import torch
-
-    if queries.is_cuda or queries.dtype != torch.float32:
-        return queries @ passages.to(queries.device).T
-    return torch.from_numpy(queries.numpy() @ passages.numpy().T)
 
 
 def _highest(scores: Any, places: Any, wide: int) -> tuple[Any, Any]:

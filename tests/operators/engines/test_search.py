@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from operators.columns import content_ids
 from operators.contract import InputError, numbered, vector
-from operators.engines.search import Pool, by_faiss, by_numpy, by_torch
+from operators.engines.search import Pool, by_faiss, by_torch
+from operators.engines.search_numpy import by_numpy
 from operators.retrieve_dense import RetrieveDense, merge_dense, retrieve_dense
 
 
@@ -20,7 +21,7 @@ def test_what_is_not_proposed_scores_no_more_than_the_last_proposal(seed, count,
     if coarse:  # many ties, zero vectors among them
         q, p = np.round(q), np.round(p)
     exact = q.astype(np.float64) @ p.T.astype(np.float64)
-    for scores, places in (by_torch(q, p, wide, block), by_faiss(q, p, wide), by_numpy(q, p, wide)):
+    for scores, places in (by_torch(q, p, wide, block), by_faiss(q, p, wide), by_numpy(q, p, wide, block)):
         assert scores.shape == places.shape == (5, wide)
         assert all(len(set(row)) == wide for row in places.tolist())
         assert np.abs(np.take_along_axis(exact, places, 1) - scores).max() < 1e-5
