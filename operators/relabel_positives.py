@@ -11,7 +11,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from operators import columns, picks
-from operators.content import Array, aligned, codes, indexed, near, parents, text_codes
+from operators.content import Array, aligned, both_codes, indexed, near, parents
 from operators.contract import Columns, Example, Outcome, Params, flag, ids, operator, outcome_of, score, scores
 from operators.index_documents import Documents
 from operators.index_texts import Texts
@@ -61,14 +61,8 @@ def relabel_positives(table: pa.Table, p: RelabelPositives, *, texts: Texts, doc
     may be the negative is a reject.
     """
     rows, passages, judged, seeds = _judged(table, p, texts)
-    every = np.ones(len(rows), bool)
-    fused = np.zeros(len(rows))
-    for k in range(judged.shape[1]):
-        order = picks.best_first(rows, passages, judged[:, k], every)
-        rank = np.empty(len(rows), np.int64)
-        rank[order] = np.arange(len(rows)) - np.searchsorted(rows[order], rows[order]) + 1
-        fused += 1 / (p.k + rank)
-    order = picks.best_first(rows, passages, fused, every)
+    fused = _fused(p, rows, passages, judged)
+    order = picks.best_first(rows, passages, fused, np.ones(len(rows), bool))
     counts = np.bincount(rows, minlength=len(table))
     first = np.cumsum(counts) - counts
     place_of = np.arange(len(order)) - np.repeat(first, counts) + 1
@@ -102,6 +96,17 @@ def relabel_positives(table: pa.Table, p: RelabelPositives, *, texts: Texts, doc
     return outcome_of(table, kept, reasons)
 
 
+def _fused(p: RelabelPositives, rows: Array, passages: pa.Array, judged: Array) -> Array:
+    """(M,) the reciprocal ranks by all judges, added."""
+    fused = np.zeros(len(rows))
+    for scored in judged.T:
+        order = picks.best_first(rows, passages, scored, np.ones(len(rows), bool))
+        rank = np.empty(len(rows), np.int64)
+        rank[order] = np.arange(len(rows)) - np.searchsorted(rows[order], rows[order]) + 1
+        fused += 1 / (p.k + rank)
+    return fused
+
+
 def _answers(table: pa.Table, rows: Array, best: pa.Array) -> tuple[Array, pa.Array]:
     """(rows, ids) of the seeds and of each row's positive, by row."""
     owners, seeds = columns.flat(table["positive_ids"])
@@ -130,10 +135,9 @@ def _judged(table: pa.Table, p: RelabelPositives, texts: Texts) -> tuple[Array, 
     for judge in p.judges:
         told.append(np.concatenate([aligned(table, judge.positives, owners), aligned(table, judge.scores, offsets)]))
     passages, scored = pa.concat_arrays([seeds, found]), np.stack(told, axis=1)
-    number = text_codes(texts, [passages])[0]
+    [of_id], [number] = both_codes(texts, [passages])
     seed = np.arange(len(rows)) < len(seeds)
     known = np.flatnonzero(~np.isnan(scored).any(axis=1))
-    of_id = codes([passages])[0]
     order = known[np.lexsort((of_id[known], ~seed[known], number[known], rows[known]))]
     fresh = np.ones(len(order), bool)
     fresh[1:] = (np.diff(rows[order]) != 0) | (np.diff(number[order]) != 0)
