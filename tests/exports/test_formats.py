@@ -167,8 +167,10 @@ def test_each_loss_is_where_the_readme_says_it_is():
     for loss in LOSSES:
         p = SentenceTransformers(loss=loss)
         home = _FAMILIES[p.family]
-        assert hasattr(import_module(home), f"{p.family}Trainer") and hasattr(import_module(f"{home}.losses"), loss), loss
-        assert f"# {p.family}Trainer(" in usage(p)
+        assert hasattr(import_module(f"{home}.losses"), loss), loss
+        for said in ("", "Trainer", "TrainingArguments"):
+            assert hasattr(import_module("sentence_transformers"), p.family + said)
+        assert f"{p.family}Trainer(model=model" in usage(p)
     assert SentenceTransformers(loss="MSELoss").family == "CrossEncoder"
 
 

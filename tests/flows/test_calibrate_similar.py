@@ -62,5 +62,5 @@ def test_the_command_says_it_all_and_refuses_another_column(made, capsys):
 def test_a_step_whose_vectors_are_not_stored_is_told(made, tmp_path):
     path, _ = made
     store = Store(str(tmp_path))
-    with pytest.raises(InputError, match="placed: it is not stored in .*; run the flow --until placed"):
+    with pytest.raises(InputError, match="placed: with these settings it is not stored in .*; repeat the --set of its run, or run the flow --until placed"):
         calibrate_similar(plan(load(path), store), store, "alike")
