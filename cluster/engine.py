@@ -7,7 +7,7 @@ from cluster.rooms import Room
 from cluster.work import Report, Work
 
 SMALL = 2000  # rows; steps below it that load no model run on the driver: a worker costs more
-FEW = 1 << 24  # of a cross, rows of the left times rows of the right; see operators/engines/search.py
+FEW = 1 << 24  # of a cross, rows of the left times rows of the right
 
 
 class Engine(Protocol):

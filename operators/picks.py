@@ -14,7 +14,7 @@ Array = np.ndarray[Any, Any]
 def best(rows: Array, candidates: pa.Array, value: Array, left: Array, count: int) -> Array:
     """Where the ``count`` best of each row stand among those ``left`` (M,), by row, then by (−value, id)."""
     order = best_first(rows, candidates, value, left)
-    return order[_first(rows[order], count)]
+    return order[topk.place_in(rows[order]) < count]
 
 
 def drawn(rows: Array, candidates: pa.Array, value: Array, left: Array, count: int, seeds: Sequence[int]) -> Array:
@@ -24,7 +24,7 @@ def drawn(rows: Array, candidates: pa.Array, value: Array, left: Array, count: i
     draw = columns.mix(np.array(seeds, np.uint64)[rows[order]] ^ columns.mix(wide["hi"]) ^ wide["lo"])
     shuffled = np.lexsort((wide["lo"], wide["hi"], draw, rows[order]))
     mask = np.zeros(len(order), bool)
-    mask[shuffled[_first(rows[order][shuffled], count)]] = True
+    mask[shuffled[topk.place_in(rows[order][shuffled]) < count]] = True
     return order[mask]
 
 
@@ -41,10 +41,3 @@ def best_first(rows: Array, candidates: pa.Array, value: Array, left: Array) -> 
         wide = columns.id_pairs(candidates.take(pa.array(tied)))
         order[at] = tied[np.lexsort((wide["lo"], wide["hi"], -value[tied], rows[tied]))]
     return order
-
-
-def _first(rows: Array, count: int) -> Array:
-    """Which of these sorted rows are among the first ``count`` of their kind."""
-    starts = np.flatnonzero(np.diff(rows, prepend=-1))
-    among: Array = np.arange(len(rows)) - np.repeat(starts, np.diff(starts, append=len(rows))) < count
-    return among

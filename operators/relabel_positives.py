@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from operators import columns, picks
+from operators import columns, picks, topk
 from operators.content import Array, aligned, both_codes, indexed, near, parents
 from operators.contract import Columns, Example, Outcome, Params, flag, ids, operator, outcome_of, score, scores
 from operators.index_documents import Documents
@@ -102,7 +102,7 @@ def _fused(p: RelabelPositives, rows: Array, passages: pa.Array, judged: Array) 
     for scored in judged.T:
         order = picks.best_first(rows, passages, scored, np.ones(len(rows), bool))
         rank = np.empty(len(rows), np.int64)
-        rank[order] = np.arange(len(rows)) - np.searchsorted(rows[order], rows[order]) + 1
+        rank[order] = topk.place_in(rows[order]) + 1
         fused += 1 / (p.k + rank)
     return fused
 

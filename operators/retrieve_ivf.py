@@ -143,7 +143,7 @@ def _probe(left: pa.Table, lists: _Lists, probes: int) -> tuple[Array, Array, Ar
     row, place, near, count = _passing(queries, lists, probed, least, spread + SPARE)
     order = topk.by_score(row, near)
     row, place, near = row[order], place[order], near[order]
-    keep = np.arange(len(row)) - np.searchsorted(row, row) < spread + SPARE
+    keep = topk.place_in(row) < spread + SPARE
     row, place, near = row[keep], place[keep], near[keep]
     exact = topk.exact(queries, passages, row, place)
     # As in retrieve_dense: what was left out scores at most the last kept one and the error.

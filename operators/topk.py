@@ -77,10 +77,15 @@ def ranked(rows: Array, scores: Array, ids: pa.Array, count: int, top_k: int) ->
     among = order[tied]
     order[tied] = among[np.lexsort((pairs["lo"][among], pairs["hi"][among], -scores[among], rows[among]))]
     order = order[~_repeated(rows[order], pairs[order])]
-    r = rows[order]
-    place = np.arange(len(r)) - np.searchsorted(r, r, side="left")
-    order = order[place < top_k]
+    order = order[place_in(rows[order]) < top_k]
     return np.concatenate([[0], np.cumsum(np.bincount(rows[order], minlength=count))]).astype(np.int64), order
+
+
+def place_in(rows: Array) -> Array:
+    """Of sorted rows (M,) the place of each among its equals, from 0: (M,) int64."""
+    starts = np.flatnonzero(np.diff(rows, prepend=-1))
+    place: Array = np.arange(len(rows)) - np.repeat(starts, np.diff(starts, append=len(rows)))
+    return place
 
 
 def by_score(rows: Array, scores: Array) -> Array:
