@@ -24,7 +24,7 @@ quickstart: install
 	$(BIN)/pithead run quickstart
 
 test: install
-	$(BIN)/pytest -q -n $(JOBS) --dist loadfile
+	$(BIN)/pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 # vLLM pins a torch and a transformers of its own. Its audio and video packages are not for this torch and are not used.
 $(VLLM_VENV)/.installed: pyproject.toml constraints.txt

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import typing
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from math import gcd
 from pathlib import Path
 from typing import Any
@@ -79,11 +80,21 @@ def _whole(job: Job) -> tuple[Any, int]:
     fold, rows = job.op(job.params, **job.used), 0
     for turn in range(job.op.passes):
         rows = 0
-        for name in job.work.inputs:
-            table = _read(job, name)
+        for table in _parts(job):
             fold.add(table, turn)
             rows += len(table)
     return fold, rows
+
+
+def _parts(job: Job) -> Iterator[pa.Table]:
+    """Every part; while one is used the next is read."""
+    with ThreadPoolExecutor(1, "ahead") as reader:
+        ahead: list[Future[pa.Table]] = []
+        for name in job.work.inputs:
+            ahead.append(reader.submit(_read, job, name))
+            if len(ahead) > 1:
+                yield ahead.pop(0).result()
+        yield from (one.result() for one in ahead)
 
 
 def _read(job: Job, name: str) -> pa.Table:

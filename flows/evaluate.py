@@ -7,6 +7,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -101,8 +102,22 @@ def artifact(flow: Flow, store: Store, step: str, cls: Any) -> Any:
     return cls.load(store.fetch_folder(manifest["parts"][0]["file"]))
 
 
-def evaluate(args: argparse.Namespace, bench: Bench) -> dict[str, Any]:
-    """Train, rank and compare as the arguments say; what came out as a record. Raises `InputError` on contaminated rows."""
+@dataclass(frozen=True)
+class Asked:
+    """What the arguments ask for, checked before anything runs."""
+
+    on: list[Collection]
+    folder: str  # of the set
+    how: dict[str, Any]
+
+    @property
+    def version(self) -> str:
+        """Of the set."""
+        return Path(self.folder).name
+
+
+def asked(args: argparse.Namespace) -> Asked:
+    """Raises `InputError` where the set, a collection, the student or a param is not there."""
     if args.seeds < 1:
         raise InputError(f"--seeds: give a number above 0, not {args.seeds}")
     on = [collection_of(given) for given in args.on.split(",") if given]
@@ -112,9 +127,13 @@ def evaluate(args: argparse.Namespace, bench: Bench) -> dict[str, Any]:
     if home.local is None:
         raise InputError(f"{args.found}: a set is read from a local folder; copy it from there")
     folder = str(home.local.absolute() / name)
-    how = training(folder, args.set)
     check_student(args.student)
-    flow = composed(steps_of(folder, on, args.student, args.seeds, how, args.contaminated == DROP))
+    return Asked(on, folder, training(folder, args.set))
+
+
+def evaluate(args: argparse.Namespace, of: Asked, bench: Bench) -> dict[str, Any]:
+    """Train, rank and compare; what came out as a record. Raises `InputError` on contaminated rows."""
+    flow = composed(steps_of(of.folder, of.on, args.student, args.seeds, of.how, args.contaminated == DROP))
     run(flow, bench, until="found", latest=False)
     counts = artifact(flow, bench.store, "found", Contamination).counts
     repeated = {collection: told[FOUND] for collection, told in counts.items() if told[FOUND]}
@@ -127,7 +146,7 @@ def evaluate(args: argparse.Namespace, bench: Bench) -> dict[str, Any]:
     ran = run(flow, bench, latest=False)
     rows = artifact(flow, bench.store, "comparison", Comparison).rows
     return {
-        "set": name.rsplit("/", 1)[-1], "student": args.student, "seeds": args.seeds, "training": how,
+        "set": of.version, "student": args.student, "seeds": args.seeds, "training": of.how,
         "contaminated": counts, "rows": [{**row, "student": args.student} for row in rows], "made": ran.made,
     }  # fmt: skip
 

@@ -1,5 +1,6 @@
 """What people see: the funnel, plans, rows, rejects, and a row's way back to its file."""
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -158,6 +159,22 @@ def walk(steps: Sequence[Planned], store: Store, name: str, wanted: str) -> list
     if not trail:
         raise InputError(f"{name}: no row has the id {wanted}; ids are shown by `pithead show`")
     return trail
+
+
+def told_once(trail: Sequence[Mapping[str, Any]]) -> str:
+    """A walk for people: of each row what no step shown before has told of it, and its ids."""
+    known: dict[Any, dict[str, Any]] = {}
+    shown = []
+    for row in trail:
+        before = known.setdefault(next((row[k] for k in _OWN if k in row), None), {})
+        shown.append({k: v for k, v in row.items() if k in ("step", *_OWN) or k not in before or before[k] != v})
+        before.update(row)
+    return as_lines(shown)
+
+
+def as_lines(found: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as JSON that people can read."""
+    return "\n".join(json.dumps(row, indent=1, ensure_ascii=False) for row in found) or "no rows"
 
 
 def above(planned: Planned) -> set[str]:

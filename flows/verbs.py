@@ -70,24 +70,31 @@ def run_flow(
     engine: Engine | None = None,
 ) -> tuple[Ran, Store]:  # fmt: skip
     """Run the flow that the arguments name, with their engine, or with one that stays open."""
-    flow, execution, given = flow_of(args), execution_of(args), engine
+    flow, execution = flow_of(args), execution_of(args)
     check_names(execution, flow)
-    engine, store = given or engine_of(execution), Store(args.store)
-    progress = Progress()
-    watch = Watch(store, flow.name, progress)
+    with working(args, flow.name, execution, engine) as (bench, watch):
+        try:
+            ran = run(flow, bench, args.sample, args.until, latest=latest, only=only, items=items)
+        except (StepFailed, InputError):
+            if bench.funnel and not args.json:
+                print(show.funnel(bench.funnel))
+            raise
+        watch.ends_with(ran.published, ran.made)
+        return ran, bench.store
+
+
+@contextmanager
+def working(args: argparse.Namespace, name: str, execution: Execution, engine: Engine | None = None) -> Iterator[tuple[Bench, Watch]]:
+    """Where a run of this name works, watched; the engine ends with it unless it was given."""
+    given, engine, store, progress = engine, engine or engine_of(execution), Store(args.store), Progress()
+    watch = Watch(store, name, progress)
     bench = Bench(
-        store, engine, execution.buckets or 0, watch, args.max_calls,
+        store, engine, execution.buckets or 0, watch, getattr(args, "max_calls", None),
         placement=execution.steps, every=max(progress.interval, 2.0),
     )  # fmt: skip
     try:
         with watch.watching():
-            ran = run(flow, bench, args.sample, args.until, latest=latest, only=only, items=items)
-            watch.ends_with(ran.published, ran.made)
-        return ran, store
-    except (StepFailed, InputError):
-        if bench.funnel and not args.json:
-            print(show.funnel(bench.funnel))
-        raise
+            yield bench, watch
     finally:
         if given is None:
             engine.close()
@@ -136,10 +143,10 @@ def do_show(args: argparse.Namespace) -> int:
         emit(args, {"status": 0, **answer}, calibrate.told(answer))
         return 0
     if args.row:
-        value = show.walk(planned, store, args.step, args.row)
+        value, told = show.walk(planned, store, args.step, args.row), show.told_once
     else:
-        value = (show.rejects if args.rejects else show.rows)(planned, store, args.step, args.rows)
-    emit(args, {"status": 0, "rows": value}, "\n".join(json.dumps(v, indent=1, ensure_ascii=False) for v in value) or "no rows")
+        value, told = (show.rejects if args.rejects else show.rows)(planned, store, args.step, args.rows), show.as_lines
+    emit(args, {"status": 0, "rows": value}, told(value))
     return 0
 
 
@@ -184,14 +191,10 @@ def do_evaluate(args: argparse.Namespace) -> int:
     """Train students on a set, rank collections with them, compare."""
     from flows import evaluate
 
-    execution = execution_of(args)
-    engine, progress = engine_of(execution), Progress()
-    store, every = Store(args.store), max(progress.interval, 2.0)
-    bench = Bench(store, engine, execution.buckets or 0, progress, placement=execution.steps, every=every)
-    try:
-        value = evaluate.evaluate(args, bench)
-    finally:
-        engine.close()
+    of = evaluate.asked(args)
+    with working(args, "evaluate", execution_of(args)) as (bench, watch):
+        value = evaluate.evaluate(args, of, bench)
+        watch.ends_with(None, value["made"])
     if args.out:
         evaluate.write(args.out, value)
     emit(args, {"status": 0, **value}, evaluate.report(value))

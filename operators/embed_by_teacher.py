@@ -29,7 +29,7 @@ def _reads(p: EmbedByTeacher) -> Columns:
 
 
 @operator(
-    "map", version="1", reads=_reads, writes=lambda p: {p.into: vector}, rows="same", needs=Needs(batch_rows=256), check=no_llm,
+    "map", version="2", reads=_reads, writes=lambda p: {p.into: vector}, rows="same", needs=Needs(batch_rows=256), check=no_llm,
 )  # fmt: skip
 def embed_by_teacher(table: pa.Table, p: EmbedByTeacher, *, teacher: Teacher, anchors: Anchors) -> Outcome:
     """Add a vector of one number an anchor query: not of unit length, and not to be compared by cosine."""

@@ -113,7 +113,7 @@ def _reads(p: FitAnchors) -> Columns:
     return {"query": text, p.ids: ids}
 
 
-@operator("build", version="1", reads=_reads, check=no_llm)
+@operator("build", version="2", reads=_reads, check=no_llm)
 def fit_anchors(p: FitAnchors, *, teacher: Teacher, texts: Texts) -> _Choosing:
     """One pass; equal whatever the cut, as the anchors are chosen by id."""
     return _Choosing(p, teacher, texts)

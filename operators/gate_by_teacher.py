@@ -30,7 +30,7 @@ def _reads(p: GateByTeacher) -> Columns:
 
 
 @operator(
-    "map", version="1", reads=_reads, writes={"teacher_rank": pa.int32(), "positive_scores": scores, "teacher_scores": scores},
+    "map", version="2", reads=_reads, writes={"teacher_rank": pa.int32(), "positive_scores": scores, "teacher_scores": scores},
     rows="fewer",
 )  # fmt: skip
 def gate_by_teacher(table: pa.Table, p: GateByTeacher, *, texts: Texts, quantiles: ScoreQuantiles) -> Outcome:

@@ -8,6 +8,7 @@ import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -156,14 +157,17 @@ class TextsFold:
         self._writer = pa.ipc.new_file(str(self._folder / _TEXTS), _SCHEMA, options=options)
         self._waiting: list[pa.Array] = []
         self._last: bytes = b""
+        # Blocks are compressed and written while the next rows are hashed.
+        self._packer, self._packing = ThreadPoolExecutor(1, "texts"), list[Future[None]]()
 
     def add(self, table: pa.Table, turn: int) -> None:
         """Take in passages; of equal ids the first stays."""
         for part in columns.slices(table):
-            said = part[self._p.named[1]].to_pylist()
-            keys = columns.content_ids([one.casefold() for one in said])
-            whole = [f"{title}\n{one}" if title else one for title, one in zip(part["title"].to_pylist(), said, strict=True)]
-            self._take(_clean(part[self._p.named[0]]), columns.id_matrix(keys), pa.array(whole, text))
+            title, said = (part[name].combine_chunks() for name in ("title", self._p.named[1]))
+            keys = columns.content_ids([one.casefold() for one in said.to_pylist()])
+            bare = pc.fill_null(pc.equal(pc.binary_length(title), 0), True)
+            whole = said if pc.all(bare).as_py() else pc.if_else(bare, said, pc.binary_join_element_wise(title, said, "\n"))
+            self._take(_clean(part[self._p.named[0]]), columns.id_matrix(keys), whole)
 
     def merge(self, later: "TextsFold") -> None:
         """Take in the fold of later passages, whose blocks are cut anew so that no cut shows."""
@@ -178,6 +182,8 @@ class TextsFold:
                 fold._append(_clean(table["id"]), columns.id_matrix(_clean(table["key"])), table["text"].combine_chunks())
             return fold.finish()
         self._write(sum(map(len, self._waiting)))
+        self._settle()
+        self._packer.shutdown()
         self._writer.close()
         for file in self._files.values():
             file.close()
@@ -215,13 +221,19 @@ class TextsFold:
 
     def _write(self, rows: int) -> None:
         """Write the first ``rows`` waiting texts, in blocks."""
-        if not rows:
-            return
         waiting = _join(self._waiting)
-        for start in range(0, rows, _ROWS):
-            block = _packed(waiting.slice(start, min(_ROWS, rows - start)))
-            self._writer.write_batch(pa.record_batch([block], schema=_SCHEMA))
+        self._settle()  # no more than one lot is under way
+        self._packing.append(self._packer.submit(self._pack, waiting.slice(0, rows)))
         self._waiting = [_packed(waiting.slice(rows))]
+
+    def _settle(self) -> None:
+        """Wait for the rows that are being written, and raise what went wrong there."""
+        while self._packing:
+            self._packing.pop().result()
+
+    def _pack(self, rows: pa.Array) -> None:
+        for start in range(0, len(rows), _ROWS):
+            self._writer.write_batch(pa.record_batch([_packed(rows.slice(start, _ROWS))], schema=_SCHEMA))
 
 
 def _packed(part: pa.Array) -> pa.Array:

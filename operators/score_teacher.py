@@ -69,7 +69,7 @@ def _bounded(p: ScoreTeacher, using: Mapping[str, Any]) -> Sequence[str]:
 
 
 @operator(
-    "map", version="1", reads=_reads,
+    "map", version="2", reads=_reads,
     writes=lambda p: {p.scores: scores, p.positives: scores}, rows="same",
     needs=Needs(batch_rows=4096),  # a block of texts is read once a batch: 512 rows read 4 times the bytes of 2000
     scored=lambda p: {"positive_ids": p.positives, p.ids: p.scores}, check=_bounded, calls=_calls,

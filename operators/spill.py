@@ -32,7 +32,7 @@ class Spill:
         if not len(table):
             return
         self._held.append(table)
-        self._size += table.get_total_buffer_size()
+        self._size += table.nbytes
         if self._size >= _HELD:
             self._cut()
 

@@ -86,7 +86,8 @@ class _Training:
         groups = []
         for query, row in self.rows:
             passages = [known[i] for i in row]
-            made = tokenizer([query] * len(row), passages, truncation=True, max_length=self.p.max_tokens)["input_ids"]
+            how = {"truncation": True, "max_length": self.p.max_tokens, "split_special_tokens": True}  # as `Tokens` reads a pair
+            made = tokenizer([query] * len(row), passages, **how)["input_ids"]
             groups.append(Group(made, [pair.index(tokenizer.sep_token_id) + 1 for pair in made]))
         return groups
 
@@ -115,7 +116,7 @@ def _from_an_encoder(p: TrainCrossEncoder, using: Mapping[str, Any]) -> list[str
 
 
 @operator(
-    "build", version="1", holds=True, reads={"query": text, "positive_ids": ids, "negative_ids": ids},
+    "build", version="2", holds=True, reads={"query": text, "positive_ids": ids, "negative_ids": ids},
     check=_from_an_encoder, space=lambda p: p.space,
 )  # fmt: skip
 def train_cross_encoder(p: TrainCrossEncoder, *, encoder: Encoder, texts: Texts) -> _Training:

@@ -71,15 +71,20 @@ class Tokens:
         self.pad = int(tokenizer.pad_token_id or 0)
 
     def __call__(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> tuple[list[list[int]], list[bool]]:
-        """The ids of each text (with its pair), and whether it was cut."""
+        """The ids of each text (with its pair), and whether it was cut.
+
+        In a pair a special token's name is text: a query that holds "[SEP]" does not end there. A text alone is tokenized as
+        whoever trains or serves the encoder does, where it is that token.
+        """
         # A window of far more characters than tokens: a book must not be tokenized to be cut.
         most = self.window * 64
         given = [[t[:most] for t in texts], *([[t[:most] for t in pairs]] if pairs is not None else [])]
-        ids = [list(row) for row in self._tokenizer(*given, truncation=False, verbose=False)["input_ids"]] if texts else []
+        how = {"split_special_tokens": True} if pairs is not None else {}
+        ids = [list(row) for row in self._tokenizer(*given, truncation=False, verbose=False, **how)["input_ids"]] if texts else []
         cut = [len(row) > self.window for row in ids]
         for i in np.flatnonzero(cut):
             one = [side[i] for side in given]
-            ids[i] = list(self._tokenizer(*one, truncation=True, max_length=self.window)["input_ids"])
+            ids[i] = list(self._tokenizer(*one, truncation=True, max_length=self.window, **how)["input_ids"])
         return ids, cut
 
 

@@ -27,7 +27,7 @@ class Arm:
     def params(self, seed: int, student: dict[str, Any]) -> dict[str, Any]:
         """Of `train_student`."""
         drawn = {} if self.how.get("batches") == "set" else {"batches": "random", "batch_size": BATCH}
-        return {**drawn, **student, **self.how, "seed": seed}
+        return {**drawn, **self.how, **student, "seed": seed}
 
 
 def arms() -> list[Arm]:

@@ -1,7 +1,7 @@
 """What each choice of a training set is worth: students trained on structural pairs of a collection, on its judged queries.
 
 `make bench BENCH=ablations` runs the static student on vaswani and cisi, which choose. STUDENT=minilm, ON=cranfield,scifact,jaquad,
-ARMS=infonce,listwise, SEEDS=3, ROWS=2000 and HOW='learning_rate=2e-5 dtype=bfloat16' say otherwise. KEEP=FOLDER keeps the
+ARMS=infonce,listwise, SEEDS=3, ROWS=2000 and HOW='learning_rate=2e-5 negatives=8', before an arm's own, say otherwise. KEEP=FOLDER keeps the
 store, so that a run that was cut off goes on and another arm costs only itself.
 """
 
@@ -20,6 +20,7 @@ from flows.evaluate import artifact, composed
 from flows.progress import Progress
 from flows.run import run
 from operators.compare_arms import Comparison
+from operators.engines.processor import flags
 from operators.measure_contamination import FOUND, Contamination
 from tests.bench.ablation_flow import Arm, arms, flow_steps
 from tests.bench.harness import RESULTS, data, save, stored
@@ -30,7 +31,7 @@ HOW: dict[str, dict[str, Any]] = {
     "minilm-bfloat16": {"dtype": "bfloat16"},
     "minilm": {},
 }
-ENCODERS = {"minilm": "minilm-bfloat16"}  # the same weights, three times as fast where the processor has AMX
+ENCODERS = {"minilm": "minilm-bfloat16"} if "amx_bf16" in flags() else {}  # the same weights, there three times as fast
 
 
 def one(c: Collection, student: str, chosen: list[Arm], bench: Bench) -> list[dict[str, Any]]:

@@ -7,8 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from cluster.store import Store
 from flows.cli import main
 from flows.collection import collection_of
+from flows.watching import runs
 from operators.contract import InputError
 
 ANIMALS = ["owl", "bat", "fox", "hare", "crow", "seal", "newt", "wren"]
@@ -64,6 +66,7 @@ def test_every_arm_on_every_collection_and_a_second_run_does_nothing(home: Path,
     assert json.loads(out.read_text())["rows"] == value["rows"]
     again = run(home, capsys, "--seeds", "2", "--set", "epochs=2", on="beir,parquet")[1]
     assert again["made"] == 0 and again["rows"] == value["rows"]
+    assert [(r["state"], r["made"]) for r in runs(Store(str(home / "store")), "evaluate")] == [("done", 0), ("done", value["made"])]
 
 
 def test_people_see_a_table(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

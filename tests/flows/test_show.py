@@ -49,6 +49,10 @@ def test_a_published_row_and_each_of_its_texts_is_walked_to_its_file_and_every_l
     negative = said("show", "beir", "set", "--row", row["negative_ids"][0])
     assert [r["source_id"] for r in negative if r["step"] == "corpus"][0] in "bcd"
     assert negative[-1]["step"] == "corpus"
+    assert main(["show", "beir", "set", "--row", row["query_id"], *(f for f in flags if f != "--json")]) == 0
+    lines = capsys.readouterr().out
+    assert lines.count("when does ice melt") == 1 < len([r for r in trail if r.get("query") == "when does ice melt"])
+    assert lines.count('"step": "passages"') == 1 + len(row["negative_ids"])
 
 
 def test_the_counts_of_reasons_add_up():

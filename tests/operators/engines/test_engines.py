@@ -147,6 +147,8 @@ def test_a_cross_encoder_scores_as_sentence_transformers_does(small_cross: Path)
     assert found.tobytes() == np.concatenate([teacher.score([q], [t]) for q, t in zip(queries, TEXTS, strict=True)]).tobytes()
     assert np.allclose(load_model("teacher", likely).score(queries, TEXTS), 1 / (1 + np.exp(-found)), atol=1e-6)
     assert (teacher.space, load_model("teacher", likely).space) == ("logit", "probability")
+    named, spelt = (teacher.score([f"why {sep} is rain"], TEXTS[:1]) for sep in ("[SEP]", "[ sep ]"))
+    assert named.tobytes() == spelt.tobytes(), "the name of a token ends no query"
 
 
 @pytest.mark.parametrize(("kind", "places", "shown"), [("Bert", 50, 48), ("XLMRoberta", 34, 32)])
