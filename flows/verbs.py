@@ -84,9 +84,11 @@ def run_flow(
 
 
 @contextmanager
-def working(args: argparse.Namespace, name: str, execution: Execution, engine: Engine | None = None) -> Iterator[tuple[Bench, Watch]]:
+def working(
+    args: argparse.Namespace, name: str, execution: Execution, given: Engine | None = None
+) -> Iterator[tuple[Bench, Watch]]:
     """Where a run of this name works, watched; the engine ends with it unless it was given."""
-    given, engine, store, progress = engine, engine or engine_of(execution), Store(args.store), Progress()
+    engine, store, progress = given or engine_of(execution), Store(args.store), Progress()
     watch = Watch(store, name, progress)
     bench = Bench(
         store, engine, execution.buckets or 0, watch, getattr(args, "max_calls", None),
@@ -143,10 +145,10 @@ def do_show(args: argparse.Namespace) -> int:
         emit(args, {"status": 0, **answer}, calibrate.told(answer))
         return 0
     if args.row:
-        value, told = show.walk(planned, store, args.step, args.row), show.told_once
+        value = show.walk(planned, store, args.step, args.row)
     else:
-        value, told = (show.rejects if args.rejects else show.rows)(planned, store, args.step, args.rows), show.as_lines
-    emit(args, {"status": 0, "rows": value}, told(value))
+        value = (show.rejects if args.rejects else show.rows)(planned, store, args.step, args.rows)
+    emit(args, {"status": 0, "rows": value}, show.told_once(value) if args.row else show.as_lines(value))
     return 0
 
 

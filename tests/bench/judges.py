@@ -96,7 +96,7 @@ def listwise() -> list[dict[str, Any]]:
         taus = [kendalltau([1] * 3 + [0] * (len(one) - 3), one).statistic for one in found]
         out.append({"part": "listwise", "judge": name, "queries": len(found), "tau_qrels": round(float(np.nanmean(taus)), 3)})
     out[0] |= {"tau_two_orders": round(float(np.mean(done.table["listwise_agreement"].to_pylist())), 3),
-               "repaired": round(float(np.mean(done.table["repaired"].to_pylist())), 3), "rejected": len(done.rejects)}  # fmt: skip
+               "repaired": round(float(np.mean(done.table["listwise_repaired"].to_pylist())), 3), "rejected": len(done.rejects)}  # fmt: skip
     return out
 
 
