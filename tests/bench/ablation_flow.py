@@ -10,7 +10,8 @@ from flows.collection import Collection, Steps, judged, ranked, scored, step, te
 
 SIX = ("title_body", "heading_section", "inverse_cloze", "body_first", "neighbours", "random_spans")
 SPANS = {"anchors": 1, "positives": 1, "min_words": 6, "max_words": 40}
-KINDS = {"vaswani": ("random_spans",), "jaquad": ("inverse_cloze",)}  # no titles there, or one of many paragraphs
+# No titles there, or one of many paragraphs.
+KINDS = {"vaswani": ("random_spans",), "jaquad": ("inverse_cloze",), "xquad": ("inverse_cloze",)}
 KEPT = ["query_id", "query", "query_type", "instruction", "generator", "source", "licence", "positive_ids", "passage_id", "doc_id"]
 BATCH = 64
 
