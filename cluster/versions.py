@@ -9,19 +9,23 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 LIBRARIES = (
     "pithead", "pyarrow", "numpy", "torch", "transformers", "tokenizers", "sentence-transformers", "faiss-cpu", "faiss-gpu",
-    "bm25s", "vllm", "datasets", "ray",
+    "bm25s", "vllm", "datasets", "ray", "ftfy", "eldc", "py3langid", "phonenumbers", "ahocorasick-rs", "PyStemmer",
 )  # fmt: skip
+
+
+@cache
+def version_of(name: str) -> str:
+    """Of a library; empty where it is not installed."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 @cache
 def versions() -> dict[str, str]:
     """The version of each main library that is installed, and the package's commit where it is known. Once a process."""
-    found = {}
-    for name in LIBRARIES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
+    found = {name: version for name in LIBRARIES if (version := version_of(name))}
     commit = _commit()
     return {**found, **({"commit": commit} if commit else {})}
 

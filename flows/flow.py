@@ -11,6 +11,7 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from cluster.code import code_of
+from cluster.versions import version_of
 from flows.agree import agreement
 from flows.config import CONFIGS, ROOT, FlowConfig, StepConfig, read_config
 from flows.faults import FlowError, did_you_mean, sentences
@@ -229,6 +230,7 @@ def recipe_of(step: Step, prints: Mapping[str, str], without: str = "") -> str:
     models = {k: m.identity() for k, m in step.models.items()}
     # Users do not count versions up, and two projects may call a module alike: their code is their version.
     own = [] if step.spec.startswith("operators.") else [code_of(step.op, step.spec.partition(":")[0])]
+    own += [version_of(name) for name in step.op.libraries(step.params)] if step.op.libraries else []
     return fingerprint(step.spec, step.op.version, params, models, artifacts, *own)
 
 

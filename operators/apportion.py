@@ -30,7 +30,8 @@ def apportion(total: int, weights: Sequence[float], limits: Sequence[int], shrin
                 quotas[i] = left * exact[i] / weight
             break
         left -= sum(limits[i] for i in full)
-        open_ones = [i for i in open_ones if i not in set(full)]
+        reached = set(full)
+        open_ones = [i for i in open_ones if i not in reached]
     return _rounded(quotas)
 
 

@@ -139,6 +139,7 @@ class Operator:
     closed: bool = False  # only the columns it writes pass on; others end here
     space: Callable[[Any], str] | None = None  # build of a teacher: the space of its scores
     agrees: Callable[[Any], Mapping[str, Any]] | None = None  # settings that the nearest steps above that have them must share
+    libraries: Callable[[Any], Sequence[str]] | None = None  # params → those whose version decides what comes out
     rises: Callable[[Any], Mapping[str, float]] | None = None  # a `threshold` by what it is of: not below those of these steps
 
     @property
@@ -212,8 +213,7 @@ def reject(table: pa.Table, bad: Any, reason: str | Sequence[str], value: str | 
     def pick(given: str | Sequence[str]) -> list[str]:
         return [given] * len(where) if isinstance(given, str) else [given[int(i)] for i in where]
 
-    rows = table[ROW].to_numpy()[where]
-    columns = [pa.array(rows, pa.int32()), pa.array(pick(reason), text), pa.array(pick(value or ""), text)]
+    columns = [pa.array(table[ROW].to_numpy()[where], pa.int32()), pa.array(pick(reason), text), pa.array(pick(value or ""), text)]
     return Outcome(table.filter(pa.array(~mask)), pa.table(columns, schema=REJECTS))
 
 

@@ -21,6 +21,7 @@ Ranked = dict[str, float]
 # Odds to this power: of 1 to 8 the one whose confidence on debian_pkgdesc_i18n's titles lies nearest to its accuracy (0.950 for
 # 0.956), with next to the least log loss; on xquad's queries 0.963 for 0.990.
 _SHARP = 6
+_READ, _WINDOWS = 1000, 8  # characters that ELD reads of a text; pieces of a longer one whose odds are averaged
 
 
 class DetectLanguage(Params):
@@ -60,7 +61,10 @@ def _writes(p: DetectLanguage) -> Columns:
     return {**wide, "lang_share": score, "langs": texts} if p.segment_chars else wide
 
 
-@operator("map", version="2", reads=lambda p: {p.column: text}, rows="same", check=_check, writes=_writes)
+@operator(
+    "map", version="3", reads=lambda p: {p.column: text}, rows="same", check=_check, writes=_writes,
+    libraries=lambda p: ["eldc" if p.identifier == "eld" else "py3langid"],
+)  # fmt: skip
 def detect_language(table: pa.Table, p: DetectLanguage) -> pa.Table:
     """Add ``detected_lang`` (empty without letters) and ``lang_score``, in [0, 1], of the expected language or the detected one.
 
@@ -118,10 +122,30 @@ def _ranker(identifier: str, among: tuple[str, ...]) -> Callable[[str], Ranked]:
     """Text → each language that comes into question and how sure it is; a text without letters has none."""
     if identifier == "eld":
         details = _eld(among).detect_details
-        # It reads up to the first zero byte.
-        return lambda value: _normal(details(value.replace("\0", " ")).scores)
+
+        def told(value: str) -> Ranked:
+            # It reads up to the first zero byte.
+            return _mean([_normal(details(one.replace("\0", " ")).scores) for one in _windows(value)])
+
+        return told
     model = _langid(among)
     return lambda value: dict(model.rank(value)) if any(map(str.isalpha, value)) else {}
+
+
+def _windows(value: str) -> list[str]:
+    """A text, or of a long one pieces from its start to its end: of a page's first 1,000 characters many are its banner's."""
+    if len(value) <= _READ:
+        return [value]
+    count = min(-(-len(value) // _READ), _WINDOWS)
+    starts = [(len(value) - _READ) * i // (count - 1) for i in range(count)]
+    return [value[start : start + _READ] for start in starts]
+
+
+def _mean(found: list[Ranked]) -> Ranked:
+    """Of those that tell anything."""
+    said = [one for one in found if one]
+    codes = dict.fromkeys(code for one in said for code in one)
+    return {code: sum(one.get(code, 0.0) for one in said) / len(said) for code in codes}
 
 
 def _normal(scores: Ranked) -> Ranked:

@@ -18,6 +18,7 @@ from pydantic import Field, model_validator
 from operators import columns
 from operators.contract import Example, Outcome, Params, join, operator, reject, text
 from operators.list_file import Listed, ListFile
+from operators.normal_form import normal
 from operators.sentences import UNSPACED_RANGES
 
 Found = Callable[[str], list[str]]
@@ -69,7 +70,7 @@ def _finder(match: str, listed: Listed) -> Found:
 
 def _folded(said: str) -> str:
     """As it is compared: NFKC, without case and invisible signs, white space folded."""
-    return " ".join((said if said.isascii() else _HIDDEN.sub("", unicodedata.normalize("NFKC", said))).casefold().split())
+    return " ".join((said if said.isascii() else _HIDDEN.sub("", normal(said, "NFKC"))).casefold().split())
 
 
 def _word_finder(words: tuple[str, ...]) -> Found:

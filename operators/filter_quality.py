@@ -9,7 +9,9 @@ Where datatrove's filters, which made FineWeb, are not the papers: they take fro
 more than 0.3 line feeds a word, of which no paper tells: ``fineweb.line_breaks``. They cut punctuation from words, here it stays
 on them and is none alone; divide repeated n-grams by all characters, here by those of words, which is stricter by the blanks;
 count a most frequent n-gram that occurs once, here it is no repetition; look for "{" and lorem ipsum in lines that C4 keeps, here
-in all, and for "}" too. A list's bullet is here a sign, or a hyphen, dash or asterisk with a blank behind it; there any hyphen.
+in all, and for "}" too. C4 takes a line's end to be one of . ? ! "; here, as in datatrove, it is any script's, brackets and
+quotes may follow it, and an ellipsis is one. A list's bullet is here a sign, or a hyphen, dash or asterisk with a blank behind
+it; there any hyphen.
 """
 
 import difflib

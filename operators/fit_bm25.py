@@ -5,7 +5,6 @@ They are held as an artifact, so that BM25 over any part of the corpus scores as
 
 import json
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
@@ -18,6 +17,7 @@ from pydantic import Field, model_validator
 
 from operators.columns import content_ids, slices
 from operators.contract import Example, Params, operator, row_id, text
+from operators.normal_form import normal
 
 CJK = (  # kana and their extensions, Hangul, Han on three planes; 々〆〇 and the long vowel ー among them
     "\u1100-\u11ff\u3005-\u3007\u3041-\u3096\u3099\u309a\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\u3130-\u318f\u31f0-\u31ff"
@@ -81,7 +81,7 @@ def _cjk(given: str) -> list[str]:
     No word is a stop word. Wide and narrow forms are one (NFKC, where Lucene folds widths alone).
     """
     terms = []
-    for found in _CJK_OR_WORD.finditer(unicodedata.normalize("NFKC", given).lower()):
+    for found in _CJK_OR_WORD.finditer(normal(given, "NFKC").lower()):
         run = found[0]
         cut = found.lastgroup == "cjk" and len(run) > 1
         terms += [run[i : i + 2] for i in range(len(run) - 1)] if cut else [run]

@@ -192,15 +192,17 @@ class _Queues:
 
     def __init__(self, order: Array, starts: Array) -> None:
         """The queues begin at ``starts`` of ``order`` (N,)."""
-        self._order, self._at = order, starts
+        self._order, self._at = order, starts.copy()
         self._ends = np.append(starts[1:], len(order))
 
     def next(self, owner: Array) -> Array:
         """The first of each queue that is not empty."""
-        while (gone := owner[self._order[self._at]] >= 0).any():
-            self._at = self._at + gone
-            full = self._at < self._ends
-            self._at, self._ends = self._at[full], self._ends[full]
+        gone = np.arange(len(self._at))  # only these are moved on: one long queue is no matter of the others
+        while len(gone := gone[owner[self._order[self._at[gone]]] >= 0]):
+            self._at[gone] += 1
+            gone = gone[self._at[gone] < self._ends[gone]]
+        full = self._at < self._ends
+        self._at, self._ends = self._at[full], self._ends[full]
         first: Array = self._order[self._at]
         return first
 

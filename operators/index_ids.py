@@ -119,9 +119,11 @@ class IdsFold:
         schema = pa.schema([(name, text) for name in self._p.carry])
         with pa.ipc.new_file(str(path), schema) as file:
             if self._p.carry and self._parts:
-                whole = pa.concat_tables([one[3] for one in self._parts]).cast(schema)
+                # A take joins the chunks: of more than 2 GiB a string cannot hold them.
+                wide = pa.schema([(name, pa.large_string()) for name in self._p.carry])
+                whole = pa.concat_tables([one[3] for one in self._parts]).cast(wide)
                 for start in range(0, len(rows), columns.SLICE):
-                    part = whole.take(pa.array(rows[start : start + columns.SLICE])).combine_chunks()
+                    part = whole.take(pa.array(rows[start : start + columns.SLICE])).cast(schema).combine_chunks()
                     file.write_table(part)
 
 

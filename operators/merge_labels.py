@@ -110,7 +110,7 @@ def _stemmer() -> Any:
     return Stemmer.Stemmer("english")
 
 
-@operator("build", version="1", reads=lambda p: {p.column: text})
+@operator("build", version="1", reads=lambda p: {p.column: text}, libraries=lambda p: ["PyStemmer"])
 def merge_labels(p: MergeLabels) -> _Count:
     """One pass; memory is the distinct proposals."""
     return _Count(p)

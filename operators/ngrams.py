@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import xxhash
 
 from operators.contract import text
+from operators.normal_form import normal
 from operators.sentences import UNSPACED
 
 Array = np.ndarray[Any, Any]
@@ -44,7 +45,7 @@ def folded(value: str) -> list[str]:
 
 
 def _nfkc_casefold(value: str) -> str:
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", value).casefold())
+    return normal(normal(value, "NFKC").casefold(), "NFKC")
 
 
 class Hashed(NamedTuple):

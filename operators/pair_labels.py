@@ -20,6 +20,7 @@ from operators.index_labels import IndexLabels, LabelIndex, index_labels
 from operators.index_texts import Texts
 
 _SPARE = 8  # more drawn than are wanted, for those that say the same as the text or its positive
+_MORE = 1024  # drawn where all of these do: most texts of a label may be one text
 
 
 class PairLabels(Params):
@@ -48,7 +49,7 @@ _WRITES = {
 
 
 @operator(
-    "map", version="2", reads=_reads, writes=lambda p: {**_WRITES, **({"negative_ids": ids} if p.negatives else {})},
+    "map", version="3", reads=_reads, writes=lambda p: {**_WRITES, **({"negative_ids": ids} if p.negatives else {})},
     rows="fewer", check=_check,
 )  # fmt: skip
 def pair_labels(table: pa.Table, p: PairLabels, *, labels: LabelIndex, texts: Texts | None = None) -> Outcome:
@@ -132,7 +133,13 @@ def _examples(table: pa.Table, p: PairLabels, labels: LabelIndex, texts: Texts |
     drawn: list[Drawn] = []
     for i in range(len(table)):
         known = {mine[i].tobytes()}
-        positive = next(iter(_fresh(named[i], said[i], known, 1)), None)
+        found = _fresh(named[i], said[i], known, 1)
+        if near[i] and not found:
+            a, b, place = int(begin[i]), int(end[i]), int(at[i])
+            others = [a + k + (a + k >= place) for k in _some(b - a - 1, _MORE, columns.row_seed(p.seed, keys[i], "more"))]
+            more = labels.ids(np.array(others, np.int64))
+            found = _fresh(columns.id_matrix(more), columns.id_matrix(texts.keys(more)), known, 1)
+        positive = next(iter(found), None)
         j = len(table) + i
         drawn.append((positive, _fresh(named[j], said[j], known, p.negatives)))
     return drawn

@@ -1,8 +1,8 @@
 """Make pairs of the texts that a node of a relation graph joins, each with a bounded number of others.
 
 A paper that everyone cites, or a post with a hundred thousand replies, would give five billion co-pairs and a set of one
-subject. So a node gives each text at most `fan_out` others: the members stand in a ring, in the order of a hash of the node
-and the member, and each is paired with those that follow it.
+subject. So the members of a node stand in a ring, in the order of a hash of the node and the member, and each is paired with
+the `fan_out` that follow it: a text is in at most 2 · `fan_out` pairs of a node, of which half are its own.
 """
 
 from typing import Any
@@ -22,7 +22,7 @@ Array = np.ndarray[Any, Any]
 class PairRelations(Params):
     """How often one node may pair a text."""
 
-    fan_out: int = Field(default=4, ge=1, description="others that a node gives a text: direct, itself; else each of its members")
+    fan_out: int = Field(default=4, ge=1, description="pairs that a text gives at a node; others may give it as many")
     max_members: int = Field(default=1024, ge=2, description="members of a shared node that are paired; which, a hash draws")
     seed: int = Field(default=0, ge=0)
 

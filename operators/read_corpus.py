@@ -125,7 +125,7 @@ def source_of(p: Any) -> str:
     return p.source or (Path(p.path).parent.name if stem == "corpus" else stem) or "corpus"
 
 
-@operator("source", version="3", key="doc_id", items=_items, writes=WRITES, check=_check)
+@operator("source", version="4", key="doc_id", items=_items, writes=WRITES, check=_check)
 def read_corpus(item: Item, p: ReadCorpus) -> Iterator[Outcome]:
     """Documents of one file, some thousands at a time."""
     if p.path == PYTHON_DOCS:
@@ -158,6 +158,8 @@ def _outcome(p: ReadCorpus, batch: formats.Batch, names: Mapping[str, str | None
         if fault:
             bad.append((number, *fault))
         else:
+            # One line end: what reads headings, questions and tables looks for it, and no id tells them apart.
+            body = body.replace("\r\n", "\n").replace("\r", "\n") if "\r" in body else body
             told = (p.source or rows.as_id(source) or said, rows.as_id(own) or unnamed(number), title or "", body)
             kept.append((*told, rows.as_id(lang) or p.lang, p.licence or rows.as_id(licence)))
     columns: list[Any] = [list(c) for c in zip(*kept, strict=True)] if kept else [[]] * (len(WRITES) - 1)

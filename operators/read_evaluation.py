@@ -84,7 +84,7 @@ def _usual(side: str) -> dict[str, tuple[str, ...]]:
     return {name: read_corpus.USUAL[name] for name in ("id", "title", "text")}
 
 
-@operator("source", version="1", key="passage_id", items=_items, writes=WRITES, check=_check)
+@operator("source", version="2", key="passage_id", items=_items, writes=WRITES, check=_check)
 def read_evaluation(item: Item, p: ReadEvaluation) -> Iterator[Outcome]:
     """Texts of one file in the columns of passages; the ids of the split's judgements are held, 100 bytes each."""
     side = next(s for s in p.take if Path(item.name).name == f"{_FILE[s]}.jsonl")
@@ -97,6 +97,8 @@ def read_evaluation(item: Item, p: ReadEvaluation) -> Iterator[Outcome]:
             fault = fault or rows.id_fault(own, "id")
             if fault is None and rows.as_id(own) not in judged:
                 fault = (f"not judged in {p.split}", rows.as_id(own))
+            if not (said or "").strip():
+                title, said = "", title  # a document of a title alone is that
             if fault is None and not (said or "").strip():
                 fault = ("empty text", rows.as_id(own))
             if fault:

@@ -16,8 +16,8 @@ from pydantic import Field, model_validator
 
 from operators import columns, rows
 from operators.contract import Item, Outcome, Params, operator
-from operators.formats import Bad
-from operators.read_corpus import batches_of, check_file, items_of, names_of, source_of
+from operators.formats import Bad, kind_of
+from operators.read_corpus import batches_of, check_file, items_of, names_of, place, source_of
 from operators.read_pairs import WRITES
 
 USUAL = {
@@ -60,23 +60,24 @@ def _check(p: ReadLexicon, using: Mapping[str, Any]) -> list[str]:
     return check_file(p, "lexicon", {"term": USUAL["term"]})
 
 
-@operator("source", version="1", key="query_id", items=_items, writes=WRITES, check=_check)
+@operator("source", version="2", key="query_id", items=_items, writes=WRITES, check=_check)
 def read_lexicon(item: Item, p: ReadLexicon) -> Iterator[Outcome]:
     """One row a (definition, word) and a (word, synonym), the second as a passage; a record that gives none is a reject."""
+    split = kind_of(Path(item.name), place(p, "lexicon")[1]) in ("csv", "tsv")  # elsewhere several are a list
     for batch, names in rows.named(batches_of(item, p, "lexicon"), USUAL, p.columns, ("term",), item.name):
         count, bad, kept, unnamed = len(batch.numbers), list(batch.bad), [], names_of(item, p, "lexicon")
         fields = [rows.column(batch.columns, names[c], count) for c in ("term", "synonyms", "definition", "id")]
         for number, record in zip(batch.numbers, zip(*fields, strict=True), strict=True):
-            found, faults = _pairs(p, number, record, unnamed)
+            found, faults = _pairs(p, number, record, unnamed, split)
             kept += found
             bad += faults
         yield Outcome(_table(p, kept), rows.bad_table(bad), seen=len(kept) + len(bad))
 
 
-def _pairs(p: ReadLexicon, number: int, record: Any, unnamed: Callable[[int], str]) -> tuple[list[Any], list[Bad]]:
+def _pairs(p: ReadLexicon, number: int, record: Any, unnamed: Callable[[int], str], split: bool) -> tuple[list[Any], list[Bad]]:
     """The pairs of a sense as (kind, query, passage, id), or why there is none."""
     term, more, meaning, own = record
-    told = {"term": _values(term), "synonym": _values(more), "definition": _values(meaning)}
+    told = {"term": _values(term, split), "synonym": _values(more, split), "definition": _values(meaning, split)}
     for name, values in told.items():
         for value in values:
             if fault := rows.text_fault(value, name, p.max_chars):
@@ -98,10 +99,10 @@ def _pairs(p: ReadLexicon, number: int, record: Any, unnamed: Callable[[int], st
     return found, [] if found else [(number, why, words[0] if words else name)]
 
 
-def _values(field: Any) -> list[Any]:
-    """The texts of a field: a list, or a text with | between several."""
+def _values(field: Any, split: bool) -> list[Any]:
+    """The texts of a field: a list, or where it is ``split`` a text with | between several."""
     if isinstance(field, str):
-        return field.split("|")
+        return field.split("|") if split else [field]
     return list(field) if isinstance(field, (list, tuple)) else [field]
 
 

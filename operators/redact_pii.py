@@ -28,10 +28,10 @@ from pydantic import Field, model_validator
 from operators import columns
 from operators.contract import Columns, Example, Outcome, Params, operator, outcome_of, row_id, text, texts
 from operators.sentences import UNSPACED
+from operators.telephones import Span, phones
 
 Kind = Literal["email", "iban", "credit_card", "us_ssn", "ipv6", "ipv4", "phone"]
 KINDS: tuple[Kind, ...] = ("email", "iban", "credit_card", "us_ssn", "ipv6", "ipv4", "phone")  # of two that overlap the first
-Span = tuple[int, int]
 _HINT = r"[@＠]|\p{Nd}|::"  # without any of these no text holds what is looked for
 # Signs that stand for those of ASCII, one for one so that no place moves: typeset blanks and hyphens, full width, other digits.
 _SAME = {0x40 + 0xFEE0: "@", 0x2B + 0xFEE0: "+", 0x2E + 0xFEE0: ".", **dict.fromkeys([0xA0, 0x2007, 0x2009, 0x202F, 0x3000], " ")}
@@ -40,8 +40,8 @@ _SAME |= {zero + i: str(i) for zero in (0x660, 0x6F0, 0x966, 0xFF10) for i in ra
 # Letters of any script with blanks (RFC 6531): in Japanese an address stands between letters that are none of its own.
 _L = f"[^\\W_{UNSPACED}]"
 _EMAIL = re.compile(
-    rf"(?<![_.+%-])(?<!{_L}){_L}(?:{_L}|[_.+%-]|'(?={_L}|_)){{0,63}}@(?:{_L}(?:(?:{_L}|-){{0,61}}{_L})?\.){{1,8}}((?:(?!\d){_L}){{2,24}})"
-    rf"(?!{_L}|[_-]|\.{_L})"
+    rf"(?<!{_L}[_.+%-])(?<!{_L}){_L}(?:{_L}|[_.+%-]|'(?={_L}|_)){{0,63}}@(?:{_L}(?:(?:{_L}|-){{0,61}}{_L})?\.){{1,8}}((?:(?!\d){_L}){{2,24}})"
+    rf"(?!{_L}|[_-]{_L}|\.{_L})"  # a sign may stand around it, as _this@one.com_ in Markdown
 )
 # What stands behind an at sign and is no domain: of 101 such endings in 81 MB of man pages 56 were systemd's getty@tty1.service.
 _NO_DOMAIN = frozenset([
@@ -54,19 +54,20 @@ _NO_PERSON = frozenset(["git", "svn", "hg"])  # git@github.com:a/b.git: a reposi
 _EXAMPLE = re.compile(r"(?:^|\.)example\.(?:com|net|org)$")  # RFC 2606: nobody's
 _IBAN = re.compile(r"(?<![\w])[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]){11,30}", re.ASCII)
 _CARD = re.compile(
-    r"(?<![\w.-])(?<!\d )(?:\d{4}([ -]?)\d{4}\1\d{4}\1\d{1,4}(?:\1\d{1,3})?|3\d{3}([ -]?)\d{6}\2\d{4,5})(?![\w-]| \d|\.\d)",
+    r"(?<![\w.-])(?:\d{4}([ -]?)\d{4}\1\d{4}\1\d{1,4}(?P<tail>\1\d{1,3})?|3\d{3}([ -]?)\d{6}\3\d{4,5})(?![\w-]|\.\d)",
     re.ASCII,
 )
-_SSN = re.compile(r"(?<![\w.-])(?<!\d )(?!000|666|9)\d{3}([- ])(?!00)\d\d\1(?!0000)\d{4}(?![\w-]| \d|\.\d)", re.ASCII)
+_SSN = re.compile(  # no digit checks it: among numbers with blanks one with blanks is none
+    r"(?<![\w.-])(?:(?!000|666|9)\d{3}-(?!00)\d\d-(?!0000)\d{4}(?![\w-]|\.\d)"
+    r"|(?<!\d )(?!000|666|9)\d{3} (?!00)\d\d (?!0000)\d{4}(?![\w-]| \d|\.\d))",
+    re.ASCII,
+)
 _IPV4 = re.compile(r"(?<![\w.-])(?:\d{1,3}\.){3}\d{1,3}(?![\w-]|\.\d)", re.ASCII)
 _IPV6 = re.compile(r"(?<![\w:.])(?:[0-9a-f]{1,4}|:)(?::[0-9a-f]{0,4}){2,7}(?![\w:])", re.ASCII | re.IGNORECASE)
 _TIME = re.compile(r"\d{4}::\d\d:\d\d:\d\d")
-_DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _VERSION = re.compile(
     r"(?:version|release|ver|rev|v|section|chapter|oid|build|firmware|driver|kernel|patch)[.:\s]*$", re.IGNORECASE
 )
-_NUMBER = re.compile(r"(?:\+|\b00|\()?\d(?:[ .()\-/]{0,3}\d){6,}", re.ASCII)
-_DIGITS = 20  # of a run with a telephone in it; longer ones are tables, which would take 17 s a megabyte
 _CARDS = re.compile(r"4\d{12}(?:\d{3}){0,2}|5[1-5]\d{14}|2(?:22[1-9]|2[3-9]\d|[3-6]\d\d|7[01]\d|720)\d{12}|3[47]\d{13}"
                     r"|6(?:011|5\d\d|4[4-9]\d)\d{12}|3(?:0[0-5]|[68]\d)\d{11}|35(?:2[89]|[3-8]\d)\d{12}")  # fmt: skip
 # Countries by the characters of their IBANs: the registry of ISO 13616.
@@ -124,7 +125,10 @@ def _measure(table: pa.Table, p: RedactPii) -> Mapping[str, int]:
     return {f"redacted {kind}": counts[kind] for kind in KINDS if counts[kind]}
 
 
-@operator("map", version="2", reads=_reads, writes=_writes, rows="fewer", measure=_measure)
+@operator(
+    "map", version="3", reads=_reads, writes=_writes, rows="fewer", measure=_measure,
+    libraries=lambda p: ["phonenumbers"] if "phone" in p.kinds else [],
+)  # fmt: skip
 def redact_pii(table: pa.Table, p: RedactPii) -> Outcome:
     """The rows with placeholders, and in ``pii`` the kind of each thing redacted; or the rows without any.
 
@@ -166,7 +170,7 @@ def _found(said: str, kinds: tuple[Kind, ...], region: str) -> Iterator[tuple[in
     said = said if said.isascii() else said.translate(_SAME)
     for kind in KINDS:
         if kind in kinds:
-            spans = _phones(said, region) if kind == "phone" else _FINDERS[kind](said)
+            spans = phones(said, region) if kind == "phone" else _FINDERS[kind](said)
             starts, ends = [one[0] for one in taken], [0, *(one[1] for one in taken)]
             taken += [(start, end, kind) for start, end in spans if ends[bisect_left(starts, end)] <= start]
             taken.sort()
@@ -182,15 +186,26 @@ def _emails(said: str) -> Iterator[Span]:
                 yield match.span()
 
 
+def _held(pattern: re.Pattern[str], said: str, end_of: Callable[[re.Match[str]], int]) -> Iterator[Span]:
+    """What a pattern proposes and a check ends, at ``end_of`` its match or nowhere (0); the search goes on right behind."""
+    at = 0
+    while match := pattern.search(said, at):
+        at = end_of(match) or match.start() + 1
+        if at > match.start() + 1:
+            yield match.start(), at
+
+
 def _ibans(said: str) -> Iterator[Span]:
-    for match in _IBAN.finditer(said):
-        size = _IBAN_LENGTHS.get(match[0][:2], 0)
-        end, plain = match.start(), ""
-        while end < match.end() and len(plain) < size:
-            plain += said[end] if said[end].isalnum() else ""
-            end += 1
-        if size and len(plain) == size and not said[end : end + 1].isalnum() and _mod97(plain) == 1:
-            yield match.start(), end
+    return _held(_IBAN, said, _iban_end)
+
+
+def _iban_end(match: re.Match[str]) -> int:
+    said, size = match.string, _IBAN_LENGTHS.get(match[0][:2], 0)
+    end, plain = match.start(), ""
+    while end < match.end() and len(plain) < size:
+        plain += said[end] if said[end].isalnum() else ""
+        end += 1
+    return end if size and len(plain) == size and not said[end : end + 1].isalnum() and _mod97(plain) == 1 else 0
 
 
 def _mod97(iban: str) -> int:
@@ -198,10 +213,16 @@ def _mod97(iban: str) -> int:
 
 
 def _cards(said: str) -> Iterator[Span]:
-    for match in _CARD.finditer(said):
-        plain = re.sub(r"\D", "", match[0])
+    return _held(_CARD, said, _card_end)
+
+
+def _card_end(match: re.Match[str]) -> int:
+    """With its last group or, where a date follows the card, without."""
+    for end in (match.end(), *([match.start("tail")] if (match["tail"] or "")[:1] in (" ", "-") else [])):
+        plain = re.sub(r"\D", "", match.string[match.start() : end])
         if _CARDS.fullmatch(plain) and luhn(plain):
-            yield match.span()
+            return end
+    return 0
 
 
 def luhn(digits: str) -> bool:
@@ -239,23 +260,6 @@ def _public(address: str) -> bool:
     except ValueError:
         return False
     return found.is_global and not found.is_multicast
-
-
-def _phones(said: str, region: str) -> Iterator[Span]:
-    import phonenumbers
-
-    strict = phonenumbers.Leniency.STRICT_GROUPING  # 17284.993657 is a time, 16/2097152 a size
-    for match in _NUMBER.finditer(said):
-        abroad = match[0][0] == "+"
-        if not abroad and (not region or match[0].lstrip("(").isdigit()) or sum(map(str.isdigit, match[0])) > _DIGITS:
-            continue
-        near, kind = said[match.start() : match.end() + 8], phonenumbers.Leniency.VALID if abroad else strict
-        for one in phonenumbers.PhoneNumberMatcher(near, region or None, leniency=kind, max_tries=3):
-            raw = one.raw_string
-            start = match.start() + one.start + (raw[0] == "(" and ")" not in raw)
-            plain = raw.strip("()").isdigit() or ".." in raw or said[start - 1 : start] == "." or _DATE.match(raw)
-            if raw[0] == "+" or not plain:
-                yield start, match.start() + one.end
 
 
 _FINDERS: Mapping[str, Callable[[str], Iterator[Span]]] = {

@@ -5,7 +5,6 @@ sense. Repairs go in the order of `KINDS`; a text that none of them could touch 
 """
 
 import re
-import unicodedata
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Literal, Self
@@ -17,6 +16,7 @@ from pydantic import Field, model_validator
 
 from operators import columns
 from operators.contract import Columns, Example, Outcome, Params, operator, reject, row_id, text, texts
+from operators.normal_form import normal
 
 Kind = Literal["mojibake", "entities", "escapes", "line_ends", "control", "invisible", "normal_form"]
 KINDS: tuple[Kind, ...] = ("mojibake", "entities", "escapes", "line_ends", "control", "invisible", "normal_form")
@@ -70,7 +70,9 @@ def _measure(table: pa.Table, p: RepairText) -> Mapping[str, int]:
     return {f"repaired {one['values']}": one["counts"] for one in sorted(found, key=lambda one: KINDS.index(one["values"]))}
 
 
-@operator("map", version="2", reads=_reads, writes=_writes, rows="fewer", measure=_measure)
+@operator(
+    "map", version="3", reads=_reads, writes=_writes, rows="fewer", measure=_measure, libraries=lambda p: ["ftfy"],
+)  # fmt: skip
 def repair_text(table: pa.Table, p: RepairText) -> Outcome:
     """The rows with their texts repaired, and in ``repairs`` which changed one; a text of which nothing stays is a reject.
 
@@ -176,7 +178,7 @@ _REPAIRS: Mapping[Kind, Callable[[str], str]] = {
     "line_ends": lambda said: _LINE_END.sub("\n", said),
     "control": lambda said: _CONTROL.sub("", said),
     "invisible": lambda said: said if said.isascii() else _INVISIBLE.sub("", said),
-    "normal_form": lambda said: unicodedata.normalize("NFC", said),
+    "normal_form": normal,
 }  # fmt: skip
 
 

@@ -7,7 +7,6 @@ is mixed at the end, since the low bits of such a hash are poor.
 """
 
 import sys
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
@@ -21,6 +20,7 @@ from pydantic import Field
 from operators import columns
 from operators.contract import Params
 from operators.index_texts import Texts
+from operators.normal_form import normal
 from operators.sentences import UNSPACED_RANGES
 
 Array = np.ndarray[Any, Any]
@@ -52,7 +52,7 @@ def cut_as(p: Shingles) -> Mapping[str, int]:
 
 def folded(value: str) -> str:
     """A text as it is compared, but for white space, of which every run counts as one blank: NFC, casefolded."""
-    return (value if value.isascii() else unicodedata.normalize("NFC", value)).casefold()
+    return normal(value).casefold()
 
 
 def shingled(texts: pa.Array, p: Shingles) -> Iterator[tuple[int, Array, Array]]:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from operators import columns
 
 _HELD = 32 << 20  # bytes of rows that wait before they are cut
-_CUTS = 256
+_LZ4 = pa.ipc.IpcWriteOptions(compression="lz4")
 
 
 class Spill:
@@ -23,7 +23,7 @@ class Spill:
         """Start with no row."""
         self._key = key
         self._temporary = tempfile.TemporaryDirectory(prefix="pithead-spill-")
-        self._writers: dict[int, pa.ipc.RecordBatchStreamWriter] = {}
+        self._cuts: set[int] = set()
         self._held: list[pa.Table] = []
         self._size = 0
 
@@ -39,11 +39,12 @@ class Spill:
     def tables(self) -> Iterator[pa.Table]:
         """Every row by id; rows of one id as they arrived."""
         self._cut()
-        for writer in self._writers.values():
-            writer.close()
-        for cut in sorted(self._writers):
-            with pa.ipc.open_stream(self._path(cut)) as stream:
-                table = stream.read_all().combine_chunks()
+        for cut in sorted(self._cuts):
+            with pa.OSFile(str(self._path(cut))) as file:
+                streams = []
+                while file.tell() < file.size():
+                    streams.append(pa.ipc.open_stream(file).read_all())
+            table = pa.concat_tables(streams).combine_chunks()
             pairs = columns.id_pairs(table[self._key])
             yield table.take(pa.array(np.argsort(pairs, order=("hi", "lo"), kind="stable")))
         self._temporary.cleanup()
@@ -58,10 +59,10 @@ class Spill:
         table, where = table.take(pa.array(order)), where[order]
         found, starts = np.unique(where, return_index=True)
         for cut, part in zip(found.tolist(), np.split(np.arange(len(table)), starts[1:]), strict=True):
-            if cut not in self._writers:
-                options = pa.ipc.IpcWriteOptions(compression="lz4")
-                self._writers[cut] = pa.ipc.new_stream(str(self._path(cut)), table.schema, options=options)
-            self._writers[cut].write_table(table.slice(int(part[0]), len(part)))
+            self._cuts.add(cut)
+            # A stream a lot, and no file stays open: a laptop allows a process 256.
+            with self._path(cut).open("ab") as file, pa.ipc.new_stream(file, table.schema, options=_LZ4) as stream:
+                stream.write_table(table.slice(int(part[0]), len(part)))
 
     def _path(self, cut: int) -> Path:
         return Path(self._temporary.name) / f"{cut:03d}.arrows"

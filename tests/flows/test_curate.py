@@ -33,15 +33,16 @@ PLAIN = {f"d{i}": prose(i) for i in range(8)}
 PLANTED = {
     "copy": PLAIN["d0"], "near": PLAIN["d1"] + " It was added later.", "mail": prose(20) + " Write to ann.lee@uni-bremen.de today.",
     "mail-copy": prose(20) + " Write to bob.ray@uni-bremen.de today.", "mojibake": prose(21) + " The caf\u00c3\u00a9 is open.",
-    "word": "word", "noise": "buy now " * 60, "test": "As is known: " + prose(30), "empty": " ",
+    "titled": prose(22), "word": "word", "noise": "buy now " * 60, "test": "As is known: " + prose(30), "empty": " ",
 }  # fmt: skip
 DOCS = {**PLAIN, **PLANTED}
+TITLES = {"d7": "Title d7", "titled": "Who painted the silver horses of the hall"}  # the second is a query of the tests
 
 
 def project(home: Path) -> list[str]:
     """The files, and what names them."""
     (home / "beir" / "qrels").mkdir(parents=True)
-    records = [{"_id": i, "title": f"Title {i}" if i == "d7" else "", "text": t, "license": "CC0-1.0"} for i, t in DOCS.items()]
+    records = [{"_id": i, "title": TITLES.get(i, ""), "text": t, "license": "CC0-1.0"} for i, t in DOCS.items()]
     body = b"".join(json.dumps(r).encode() + b"\n" for r in records) + b'{"_id": "latin", "text": "caf\xe9"}\n'
     (home / "docs.jsonl").write_bytes(body)
     (home / "beir" / "corpus.jsonl").write_text(json.dumps({"_id": "e", "text": prose(30)}) + "\n")
@@ -77,7 +78,7 @@ def test_what_was_planted_goes_by_its_own_step_and_nothing_else(made):
     _, _, store, ran = made
     lost = {f["step"]: f["rejected"] for f in ran.funnel if f["rejected"] and f["step"] not in ("met", "met_once", "edges", "evaluation")}
     assert lost == {
-        "corpus": {"invalid UTF-8": 1, "empty text": 1}, "good": {"gopher.min_words": 1, "repetition.top_2gram": 1}, "clean": {"in beir: n-gram": 1},
+        "corpus": {"invalid UTF-8": 1, "empty text": 1}, "good": {"gopher.min_words": 1, "repetition.top_2gram": 1}, "clean": {"in beir: exact": 1, "in beir: n-gram": 1},
         "exact": {"duplicate": 2}, "kept": {"near-duplicate": 1}, "fair": {"in beir: exact": 1}, "pairs_clean": {"in beir: exact": 1},
         "remapped": {"document is not in the corpus": 1, "query is not among the queries": 1}, "judged": {"duplicate": 1},
     }  # fmt: skip
@@ -88,7 +89,7 @@ def test_what_was_planted_goes_by_its_own_step_and_nothing_else(made):
     assert rows["d7"]["title"] == "Title d7"
     assert {(r["source"], r["licence"], r["lang"]) for r in rows.values()} == {("docs", "CC0-1.0", "en")}
     card = store.read_text(f"{ran.published}/README.md")
-    for said in ("10 documents in 1 shards", "- redacted email: 2", "- repaired mojibake: 1", "| beir | 2 | 1 (50.00%) |", "CC0-1.0", "corpus-*.parquet"):
+    for said in ("10 documents in 1 shards", "- redacted email: 2", "- repaired mojibake: 1", "| beir | 2 | 2 (100.00%) |", "CC0-1.0", "corpus-*.parquet"):
         assert said in card, said
     assert verify(load(FLOW, made[1]), store) == []
 
@@ -134,7 +135,7 @@ def test_without_anything_but_a_corpus_only_what_hangs_on_it_is_published(made, 
     store = Store(str(tmp_path / "s"))
     ran = go(FLOW, store, changes=changes[:1])
     assert [one.split("/")[1] for one in (ran.published, *ran.beside)] == ["curate", "curate.ids"]
-    assert len(table(FLOW, store, "kept", changes[:1])) == 11, "nobody asked for the evaluation text"
+    assert len(table(FLOW, store, "kept", changes[:1])) == 12, "nobody asked for the evaluation text"
     assert "None was given; nothing was compared with one." in store.read_text(f"{ran.published}/README.md")
 
 

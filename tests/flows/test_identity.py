@@ -179,3 +179,12 @@ def test_code_that_moved_without_its_version_is_said(tmp_path, capsys):
     assert main(["plan", str(path), "--store", store.uri]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.endswith("its code moved, its version did not") for line in lines] == [False, True]
+
+
+def test_another_version_of_the_library_that_decides_makes_every_row_anew(tmp_path, monkeypatch):
+    store = Store(str(tmp_path / "s"))
+    path = project(tmp_path, "p", "  clean: {op: redact_pii, from: docs}\n  cut: {op: split_passages, from: docs, with: {min_words: 1}}\n")
+    before = prints(path, store)
+    monkeypatch.setattr("flows.flow.version_of", lambda name: f"{name} of tomorrow")
+    after = prints(path, store)
+    assert [name for name in before if before[name] != after[name]] == ["clean"]

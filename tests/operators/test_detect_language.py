@@ -49,6 +49,13 @@ def test_a_text_without_letters_has_no_language() -> None:
     assert told(["42", "", "\0", "😀"], identifier="langid")[0]["detected_lang"] == ""
 
 
+def test_a_long_text_is_read_to_its_end() -> None:
+    banner = "We use cookies to make this page better, and you may say no to them. " * 15  # a thousand characters
+    body = "Der Hund schläft den ganzen Tag unter dem Tisch, und am Abend geht er in den Garten. " * 200
+    row = told([banner + body])[0]
+    assert row["detected_lang"] == "de" and 0.5 < row["lang_score"] < 0.99
+
+
 def test_a_zero_byte_does_not_end_a_text() -> None:
     assert told(["a\0b " + SAID["de"][0]])[0]["detected_lang"] == "de"
 

@@ -98,3 +98,10 @@ def test_texts_are_asked_for_where_they_are_drawn():
     assert _check(PairLabels(positive="label"), {ARTIFACTS: frozenset({"labels"})}) == []
     with pytest.raises(ValueError, match="negatives"):
         PairLabels(negatives=-1)
+
+
+def test_the_one_other_text_of_a_label_is_found_among_many_that_are_one():
+    cases = ["".join(c.upper() if i >> k & 1 else c for k, c in enumerate("owlet")) for i in range(30)]  # one text, thirty ids
+    outcome = run([*((said, "bird") for said in cases), ("bat", "bird"), ("iron", "metal")])
+    assert outcome.rejects["reason"].to_pylist() == ["no other text of its label"]  # of metal alone
+    assert len(outcome.table) == 31

@@ -35,6 +35,11 @@ def test_only_what_the_split_judges_is_taken(folder):
     assert rejects == {"q1": "not judged in train", "q3": "empty text"}
 
 
+def test_a_document_of_a_title_alone_is_a_text(folder):
+    (folder / "corpus.jsonl").write_text(json.dumps({"_id": "d1", "title": "How iron rusts", "text": ""}) + "\n")
+    assert read(ReadEvaluation(path=str(folder), take=("documents",)))[0] == {("nq", "d1"): "How iron rusts"}
+
+
 def test_a_lower_grade_takes_more_documents(folder):
     found, _ = read(ReadEvaluation(path=str(folder), take=("documents",), min_relevance=0))
     assert set(found) == {("nq", "d1"), ("nq", "d2")}

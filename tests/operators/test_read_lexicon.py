@@ -25,6 +25,14 @@ def test_csv_and_json_lines_say_the_same(tmp_path):
     assert len(read(tmp_path / "a.csv")[0]) == 6 + 3 * 2
 
 
+def test_a_mark_splits_fields_of_csv_alone(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"term": "pipe", "definition": "the sign | that joins two commands"}\n')
+    (tmp_path / "a.csv").write_text("term,definition\npipe,the sign|that joins\n")
+    wanted = {"a.jsonl": ["the sign | that joins two commands"], "a.csv": ["that joins", "the sign"]}
+    for name, queries in wanted.items():
+        assert sorted({query for _, query, _ in read(tmp_path / name)[0]}) == queries
+
+
 def test_each_record_that_gives_no_pair_says_why(tmp_path):
     records = [{"term": "alone"}, {"term": ""}, {"term": None, "definition": "x"}, {"term": 3, "definition": "x"}, {"term": "owl", "definition": "Owl"},
                {"term": "a\x00", "definition": "x"}, {"term": ["Owl", "owl"]}, {"term": "good", "definition": "not bad"}]  # fmt: skip
@@ -40,7 +48,7 @@ def test_each_record_that_gives_no_pair_says_why(tmp_path):
 @given(st.lists(st.text("abAB ", max_size=3), max_size=6), st.lists(st.text("xyab", max_size=2), max_size=3), st.integers(1, 4), st.integers(0, 9))
 def test_pairs_are_of_one_sense_and_a_word_asks_for_so_many(terms, definitions, most, seed):
     p = ReadLexicon(path="x", synonyms=most, seed=seed)
-    found, bad = _pairs(p, 1, (terms, None, definitions, None), str)
+    found, bad = _pairs(p, 1, (terms, None, definitions, None), str, False)
     words = {t.strip().casefold(): t for t in terms if t.strip()}
     said = {d.casefold() for d in definitions if d} - set(words)
     asked = [(q.casefold(), w.casefold()) for kind, q, w, _ in found if kind == "definition"]

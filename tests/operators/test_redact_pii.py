@@ -79,6 +79,26 @@ def test_an_address_between_letters_that_set_no_blanks_is_found_alone():
     assert redacted("อีเมลann@acme.co.thครับ", RedactPii())[0] == "อีเมล<email>ครับ"
 
 
+@pytest.mark.parametrize(
+    ("said", "wanted", "region"),
+    [
+        ("Card 4111 1111 1111 1111 12/27 CVV 123", "Card <credit_card> 12/27 CVV 123", ""),
+        ("4111111111111111 5500000000000004", "<credit_card> <credit_card>", ""),
+        ("2023 4111 1111 1111 1111", "2023 <credit_card>", ""),
+        ("SSN 123-45-6789 1990-01-02", "SSN <us_ssn> 1990-01-02", ""),
+        ("DE89370400440532013000 GB29NWBK60161331926819", "<iban> <iban>", ""),
+        ("Ref AB12 DE89370400440532013000", "Ref AB12 <iban>", ""),
+        ("_ann@firm.com_ -bob@firm.com eve@firm.com--me", "_<email>_ -<email> <email>--me", ""),
+        ("call +44 20 7946 0018 17.30", "call <phone> 17.30", ""),
+        ("+49 30 227 32152 2024-05-01 10:20:30", "<phone> 2024-05-01 10:20:30", ""),
+        ("650-253-0000 415-555-2671 212-555-0123", "<phone> <phone> <phone>", "US"),
+        ("(650) 253-0000 2024-01-15 09.30", "<phone> 2024-01-15 09.30", "US"),
+    ],
+)
+def test_what_stands_a_blank_or_a_sign_away_hides_nothing(said, wanted, region):
+    assert redacted(said, RedactPii(region=region))[0] == wanted
+
+
 def test_a_region_reads_its_own_telephones_and_no_plain_numbers():
     said = "Call (212) 555-2368 or 408.934.7274; it took 17284.993657 s, 2147483647 bytes, 16/2097152 16, 2014-10-26 01."
     new, kinds = redacted(said, RedactPii(region="US"))
