@@ -8,9 +8,10 @@ addresses, IBANs and IPv6, 99.6 % of cards, 99.4 % of SSNs and of telephones wit
 IPv4; three other finds. It takes for what they are not: a bare 3-2-4 number for an SSN, always; a bare version of four numbers
 of which one is above 63 for an address (220 of 500 versions), 2 % of any 16 digits for cards; no hash, UUID, MAC, ISBN, time or
 DOI.
-In debian_docs_en's 81 MB as they are: 3,109 mail addresses (by reading 84 of them ids of messages), 86 IPv4 and 25 IPv6, all
-addresses by their form, most made up for examples; 44 telephones with +; no card, IBAN or SSN. IBANs are found in capitals
-alone; letters of scripts without blanks, as Japanese ones, are of no address.
+In debian_docs_en's 81 MB as they are: 3,112 mail addresses (by reading 84 of them ids of messages), 86 IPv4 and 25 IPv6, all
+addresses by their form, most made up for examples; 44 telephones with +; a row of equal sizes as a card, no IBAN or SSN. A
+neighbouring number hides none of what has a check digit. IBANs are found in capitals alone; letters of scripts without blanks,
+as Japanese ones, are of no address.
 """
 
 import ipaddress
