@@ -98,7 +98,22 @@ def submit(client: Any, verb: Sequence[str], folder: Path, python: str, environm
         command = f"{shlex.quote(python)} -m cluster.pinned && {command}"
     if environment == "pip":
         env["pip"] = {"packages": installed(), "pip_check": False}
-    return str(client.submit_job(entrypoint=command, runtime_env=env))
+    return _sent(client, command, env)
+
+
+def _sent(client: Any, command: str, env: dict[str, Any], patience: float = 120) -> str:
+    """The job's name. A head that has just started, or has much to do, has no agent for jobs yet, and says so by a fault."""
+    started = time.monotonic()
+    while True:
+        try:
+            return str(client.submit_job(entrypoint=command, runtime_env=env))
+        except RuntimeError as error:
+            if "No available agent" not in str(error):
+                raise
+            if time.monotonic() - started > patience:
+                said = "submit: the cluster takes no job yet, its head has no agent for jobs; submit again later"
+                raise InputError(said) from error
+            time.sleep(2)
 
 
 def follow(client: Any, job: str, out: TextIO, patience: float = 120) -> int:

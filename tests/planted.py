@@ -48,7 +48,7 @@ PII = {
     "us_ssn": "078-05-1120", "ipv6": "2a00:1450:4001:81b::200e", "ipv4": "93.184.216.34", "phone": "+44 20 7946 0958",
 }  # fmt: skip
 REPAIRS = {
-    "mojibake": "The cafÃ© was open.", "escapes": "The \x1b[1mbold\x1b[0m word was read.", "line_ends": "One line.\r\nAnother line.",
+    "mojibake": "The cafÃ© was open.", "escapes": "The \x1b[1mbold\x1b[0m word was read.", "line_ends": "One line.\u2028Another line.",
     "control": "A mark\x01 stood here.", "invisible": "A soft\u00adhyphen stood here.", "normal_form": "The cafe\u0301 was open.",
 }  # fmt: skip
 LINES = {

@@ -158,6 +158,22 @@ def test_what_is_sent_is_the_package_and_the_project_without_stores_and_secrets(
     assert not folder.exists()
 
 
+def test_a_head_that_has_no_agent_for_jobs_yet_is_asked_again(monkeypatch):
+    class Head:
+        asked = 0
+
+        def submit_job(self, **given):
+            self.asked += 1
+            if self.asked < 3:
+                raise RuntimeError("Request failed with status code 500: No available agent to submit job, please try again later..")
+            return "job"
+
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    assert sending.submit(Head(), ["run", "x"], Path(), "python", "any") == "job"
+    with pytest.raises(InputError, match="the cluster takes no job yet, its head has no agent for jobs; submit again later"):
+        sending._sent(Head(), "x", {}, patience=-1)
+
+
 def test_a_project_that_is_too_large_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(sending, "LIMIT", 100)
     init(str(tmp_path / "p"))
