@@ -9,7 +9,7 @@ import os
 import re
 import sys
 
-from cluster.versions import LIBRARIES
+from cluster.versions import LIBRARIES, version_of
 
 PINNED = "PITHEAD_PINNED"  # the environment variable that says the submitter's
 
@@ -18,10 +18,8 @@ def pins() -> dict[str, str]:
     """The versions that decide what a run makes: of Python, and of every main library that is installed."""
     found = {"python": f"{sys.version_info.major}.{sys.version_info.minor}"}
     for name in LIBRARIES:
-        try:
-            found[name] = importlib.metadata.version(name).partition("+")[0]  # 2.13.0+cpu is 2.13.0, for another device
-        except importlib.metadata.PackageNotFoundError:
-            continue
+        if version := version_of(name):
+            found[name] = version.partition("+")[0]  # 2.13.0+cpu is 2.13.0, for another device
     found.pop("pithead", None)  # it is sent
     return found
 

@@ -20,12 +20,10 @@ class _Version(argparse.Action):
     """Looks the version up only where it is asked for."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
-        from importlib.metadata import PackageNotFoundError, version
+        from cluster.versions import version_of
 
-        try:
-            print(f"pithead {version('pithead')}")
-        except PackageNotFoundError:
-            print("pithead, not installed")
+        version = version_of("pithead")
+        print(f"pithead {version}" if version else "pithead, not installed")
         parser.exit()
 
 

@@ -110,11 +110,6 @@ class Asked:
     folder: str  # of the set
     how: dict[str, Any]
 
-    @property
-    def version(self) -> str:
-        """Of the set."""
-        return Path(self.folder).name
-
 
 def asked(args: argparse.Namespace) -> Asked:
     """Raises `InputError` where the set, a collection, the student or a param is not there."""
@@ -146,7 +141,7 @@ def evaluate(args: argparse.Namespace, of: Asked, bench: Bench) -> dict[str, Any
     ran = run(flow, bench, latest=False)
     rows = artifact(flow, bench.store, "comparison", Comparison).rows
     return {
-        "set": of.version, "student": args.student, "seeds": args.seeds, "training": of.how,
+        "set": Path(of.folder).name, "student": args.student, "seeds": args.seeds, "training": of.how,
         "contaminated": counts, "rows": [{**row, "student": args.student} for row in rows], "made": ran.made,
     }  # fmt: skip
 

@@ -213,8 +213,8 @@ def reject(table: pa.Table, bad: Any, reason: str | Sequence[str], value: str | 
     def pick(given: str | Sequence[str]) -> list[str]:
         return [given] * len(where) if isinstance(given, str) else [given[int(i)] for i in where]
 
-    bad = [pa.array(table[ROW].to_numpy()[where], pa.int32()), pa.array(pick(reason), text), pa.array(pick(value or ""), text)]
-    return Outcome(table.filter(pa.array(~mask)), pa.table(bad, schema=REJECTS))
+    lost = [pa.array(table[ROW].to_numpy()[where], pa.int32()), pa.array(pick(reason), text), pa.array(pick(value or ""), text)]
+    return Outcome(table.filter(pa.array(~mask)), pa.table(lost, schema=REJECTS))
 
 
 def join(outcomes: Sequence[Outcome]) -> Outcome:

@@ -144,6 +144,8 @@ def _windows(value: str) -> list[str]:
 def _mean(found: list[Ranked]) -> Ranked:
     """Of those that tell anything."""
     said = [one for one in found if one]
+    if len(said) < 2:
+        return said[0] if said else {}
     codes = dict.fromkeys(code for one in said for code in one)
     return {code: sum(one.get(code, 0.0) for one in said) / len(said) for code in codes}
 

@@ -170,7 +170,6 @@ def _open_parquet(path: Path) -> Any:
 
     try:
         return pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False)  # of a row group of 500,000 documents 0.2 GB less
-
     except (pa.ArrowInvalid, OSError) as error:
         raise InputError(f"{path}: it is not a whole parquet file ({str(error).splitlines()[0][:80]}); copy it again") from error
 

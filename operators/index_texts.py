@@ -217,7 +217,8 @@ class TextsFold:
         for file, part in zip(self._files.values(), parts, strict=True):
             file.write(np.ascontiguousarray(part).tobytes())
         self._waiting.append(whole)
-        self._write(sum(map(len, self._waiting)) // _ROWS * _ROWS)
+        if rows := sum(map(len, self._waiting)) // _ROWS * _ROWS:
+            self._write(rows)
 
     def _write(self, rows: int) -> None:
         """Write the first ``rows`` waiting texts, in blocks."""

@@ -119,8 +119,7 @@ def _examples(table: pa.Table, p: PairLabels, labels: LabelIndex, texts: Texts |
     keys, (begin, end) = table["passage_id"].to_pylist(), labels.spans(table["class_id"].to_pylist())
     near, far = [], []
     for key, place, a, b in zip(keys, at.tolist(), begin.tolist(), end.tolist(), strict=True):
-        here = _some(b - a - 1, 1 + _SPARE, columns.row_seed(p.seed, key, "positive")) if place >= 0 else []
-        near.append([a + i + (a + i >= place) for i in here])
+        near.append(_others(a, b, place, 1 + _SPARE, columns.row_seed(p.seed, key, "positive")))
         wanted = p.negatives + _SPARE if p.negatives and place >= 0 else 0
         there = _some(len(labels) - (b - a), wanted, columns.row_seed(p.seed, key, "negative"))
         far.append([i if i < a else i + (b - a) for i in there])
@@ -135,8 +134,7 @@ def _examples(table: pa.Table, p: PairLabels, labels: LabelIndex, texts: Texts |
         known = {mine[i].tobytes()}
         found = _fresh(named[i], said[i], known, 1)
         if near[i] and not found:
-            a, b, place = int(begin[i]), int(end[i]), int(at[i])
-            others = [a + k + (a + k >= place) for k in _some(b - a - 1, _MORE, columns.row_seed(p.seed, keys[i], "more"))]
+            others = _others(int(begin[i]), int(end[i]), int(at[i]), _MORE, columns.row_seed(p.seed, keys[i], "more"))
             more = labels.ids(np.array(others, np.int64))
             found = _fresh(columns.id_matrix(more), columns.id_matrix(texts.keys(more)), known, 1)
         positive = next(iter(found), None)
@@ -153,6 +151,11 @@ def _fresh(named: Any, said: Any, known: set[bytes], count: int) -> list[bytes]:
             known.add(key)
             found.append(one.tobytes())
     return found
+
+
+def _others(a: int, b: int, place: int, count: int, seed: int) -> list[int]:
+    """At most ``count`` places of a label's texts, which stand from a to b, but for a text's own; of no place none."""
+    return [a + i + (a + i >= place) for i in _some(b - a - 1, count, seed)] if place >= 0 else []
 
 
 def _some(of: int, count: int, seed: int) -> list[int]:

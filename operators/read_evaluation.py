@@ -97,7 +97,7 @@ def read_evaluation(item: Item, p: ReadEvaluation) -> Iterator[Outcome]:
             fault = fault or rows.id_fault(own, "id")
             if fault is None and rows.as_id(own) not in judged:
                 fault = (f"not judged in {p.split}", rows.as_id(own))
-            if not (said or "").strip():
+            if fault is None and not (said or "").strip():
                 title, said = "", title  # a document of a title alone is that
             if fault is None and not (said or "").strip():
                 fault = ("empty text", rows.as_id(own))

@@ -219,7 +219,7 @@ def _cards(said: str) -> Iterator[Span]:
 
 def _card_end(match: re.Match[str]) -> int:
     """With its last group or, where a date follows the card, without."""
-    for end in (match.end(), *([match.start("tail")] if (match["tail"] or "")[:1] in (" ", "-") else [])):
+    for end in [match.end(), match.start("tail")] if match["tail"] and match[1] else [match.end()]:
         plain = re.sub(r"\D", "", match.string[match.start() : end])
         if _CARDS.fullmatch(plain) and luhn(plain):
             return end

@@ -30,11 +30,10 @@ def _pieces(said: str, start: int, end: int) -> Iterator[Span]:
     """A run of numbers, cut between two that both hold other signs than blanks: 650-253-0000 415-555-2671."""
     at, signs = start, False
     for match in re.finditer(r"[^ ]+", said[start:end]):
-        first = start + match.start()
-        if signs and set(match[0]) & set("-./") and first > at:
-            yield at, first
-            at = first
-        signs = bool(set(match[0]) & set("-./"))
+        before, signs = signs, not set(match[0]).isdisjoint("-./")
+        if before and signs:
+            yield at, start + match.start()
+            at = start + match.start()
     if at < end:
         yield at, end
 

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from operators import columns
 from operators.content import indexed, told
 from operators.contract import Example, InputError, Params, ids, operator, text
-from operators.engines.encoder import Encoder, revision, source, window_of
+from operators.engines.encoder import Encoder, Tokens, revision, source, window_of
 from operators.engines.models import ModelEntry, Space
 from operators.engines.shapes import one_thread
 from operators.engines.teacher import CrossEncoder
@@ -83,11 +83,10 @@ class _Training:
 
     def _groups(self, tokenizer: Any) -> list[Group]:
         known = told(self._texts, (i for _, row in self.rows for i in row))
-        groups = []
+        groups, tokens = [], Tokens(tokenizer, self.p.max_tokens)
         for query, row in self.rows:
             passages = [known[i] for i in row]
-            how = {"truncation": True, "max_length": self.p.max_tokens, "split_special_tokens": True}  # as `Tokens` reads a pair
-            made = tokenizer([query] * len(row), passages, **how)["input_ids"]
+            made, _ = tokens([query] * len(row), passages)
             groups.append(Group(made, [pair.index(tokenizer.sep_token_id) + 1 for pair in made]))
         return groups
 

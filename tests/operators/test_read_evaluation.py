@@ -40,6 +40,11 @@ def test_a_document_of_a_title_alone_is_a_text(folder):
     assert read(ReadEvaluation(path=str(folder), take=("documents",)))[0] == {("nq", "d1"): "How iron rusts"}
 
 
+def test_a_text_that_is_none_is_a_reject(folder):
+    (folder / "corpus.jsonl").write_text(json.dumps({"_id": "d1", "title": "Iron", "text": 3}) + "\n")
+    assert read(ReadEvaluation(path=str(folder), take=("documents",))) == ({}, {"3": "text is int, not text"})
+
+
 def test_a_lower_grade_takes_more_documents(folder):
     found, _ = read(ReadEvaluation(path=str(folder), take=("documents",), min_relevance=0))
     assert set(found) == {("nq", "d1"), ("nq", "d2")}
